@@ -1,0 +1,34 @@
+//! hyperslab: embeddings of millions of 3D assets, written by many ranks into one HDF5 file.
+//!
+//! The data flows one way:
+//!
+//! ```text
+//! input ──> plan ──> [ per rank: read + decode ──> batch ──> model ──> rows ] ──> collective write ──> journal ──> seal
+//! captions,  table,     threads       fixed by      libtorch    Array2    one .partial file    rank 0     compress, verify,
+//! views      blocks,                  the plan      on the      <f32>     at hyperslabs        fsync      rename
+//!            spool                                  rank's GPU
+//! sealed file ──> info / list / get / verify
+//! ```
+//!
+//! Which calls are collective, i.e. made by every rank in the same order: everything in `comm` but the
+//! questions who and where one is; in `h5` what its table says; in `store` what takes a communicator or
+//! says so (stage and seal); in `job` every function that takes the `World`. Everything else is a rank's
+//! own business. A rank that fails agrees with the others before the next collective call.
+
+pub mod cli;
+#[cfg(feature = "engine")]
+pub mod comm;
+pub mod error;
+#[cfg(feature = "engine")]
+pub mod h5;
+pub mod input;
+#[cfg(feature = "engine")]
+pub mod job;
+pub mod model;
+pub mod plan;
+pub mod store;
+
+/// Program and version, as provenance names them.
+pub const PROGRAM: &str = concat!("hyperslab ", env!("CARGO_PKG_VERSION"));
+
+pub use error::{Error, Exit, ItemError, ItemErrorKind, Result};
