@@ -1,0 +1,233 @@
+//! Checks what cargo cannot fetch (MPI, parallel HDF5, libtorch, the linker), says what mends it,
+//! sets the run path, and bakes in the versions that `hyperslab --version` and provenance name.
+//!
+//! The build scripts of mpi-sys, hdf5-metno-sys and torch-sys run before this one. Where a library
+//! is missing altogether they fail first, in their own words: `docker/setup.sh` is the remedy for all.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// tch 0.24 binds the C++ interface of exactly this libtorch.
+const LIBTORCH_WANTED: &str = "2.11.";
+/// The first HDF5 that writes the format of version 1.10 as such (`H5F_LIBVER_V110`).
+const HDF5_WANTED_AS_VARIABLE: &str = "DEP_HDF5_VERSION_1_10_2";
+/// What mends everything below where one may install packages.
+const SETUP: &str = "run docker/setup.sh";
+
+/// What went wrong and what mends it, as one line.
+type Problem = String;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let engine = env::var_os("CARGO_FEATURE_ENGINE").is_some();
+
+    let mut problems = Vec::new();
+    let mut checked = |name: &str, version: Result<String, Problem>| match version {
+        Ok(version) => println!("cargo::rustc-env=HYPERSLAB_BUILD_{name}={version}"),
+        Err(problem) => problems.push(problem),
+    };
+    checked("COMMIT", Ok(git_commit().unwrap_or_else(|| "unknown".to_owned())));
+    checked("RUSTC", Ok(rustc(&["--version"]).unwrap_or_else(|| "unknown".to_owned())));
+    checked("HDF5", hdf5(engine));
+    checked("MPI", if engine { mpi() } else { Ok("none".to_owned()) });
+    checked("LIBTORCH", if engine { libtorch() } else { Ok("none".to_owned()) });
+    if engine && let Err(problem) = linker() {
+        problems.push(problem);
+    }
+    for problem in problems {
+        println!("cargo::error={problem}");
+    }
+}
+
+/// The version of the HDF5 that is linked; with the engine it has to be parallel.
+fn hdf5(engine: bool) -> Result<String, Problem> {
+    let include = PathBuf::from(env::var_os("DEP_HDF5_INCLUDE").unwrap_or_default());
+    let place = include.display();
+    if engine && env::var_os("DEP_HDF5_HAVE_PARALLEL").is_none() {
+        return Err(format!(
+            "the HDF5 of {place} is not parallel (no H5_HAVE_PARALLEL in its H5pubconf.h): {SETUP}, or point \
+             HDF5_DIR at one built with MPI"
+        ));
+    }
+    if env::var_os(HDF5_WANTED_AS_VARIABLE).is_none() {
+        return Err(format!(
+            "the HDF5 of {place} is older than 1.10.2: {SETUP}, or point HDF5_DIR at a newer one"
+        ));
+    }
+    let header = include.join("H5public.h");
+    println!("cargo::rerun-if-changed={}", header.display());
+    let text = fs::read_to_string(&header)
+        .map_err(|e| format!("cannot read {} ({e}): {SETUP}", header.display()))?;
+    let version = dotted(&text, ["H5_VERS_MAJOR", "H5_VERS_MINOR", "H5_VERS_RELEASE"])
+        .ok_or_else(|| format!("{} names no version: {SETUP}", header.display()))?;
+
+    // A module's HDF5 is found at run time without LD_LIBRARY_PATH; the system's needs no help.
+    if let Some(root) = include.parent()
+        && !root.starts_with("/usr")
+        && root.join("lib/libhdf5.so").exists()
+    {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", root.join("lib").display());
+    }
+    Ok(version)
+}
+
+/// The name and version of the MPI that the compiler wrapper stands for, as its `mpi.h` has them.
+fn mpi() -> Result<String, Problem> {
+    for name in ["MPICC", "MPI_PKG_CONFIG", "CRAY_MPICH_DIR"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    let wrapper = env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
+    // mpi-sys looks at these two before it looks for a wrapper.
+    let found_otherwise =
+        ["MPI_PKG_CONFIG", "CRAY_MPICH_DIR"].into_iter().find(|name| env::var_os(name).is_some());
+    let arguments = ["-x", "c", "-E", "-dM", "-include", "mpi.h", "/dev/null"];
+    let header = match (output(&wrapper, &arguments), found_otherwise) {
+        (Ok(header), _) => header,
+        (Err(_), Some(name)) => return Ok(format!("unknown, by {name}")),
+        (Err(why), None) => {
+            return Err(format!(
+                "no MPI ({why}): {SETUP}, or load its module, or name its compiler in MPICC"
+            ));
+        }
+    };
+    let standard = defined(&header, "MPI_VERSION").and_then(|v| v.parse::<u32>().ok()).unwrap_or(0);
+    if standard < 3 {
+        return Err(format!(
+            "the MPI of {wrapper} is of standard {standard}, 3 or later is needed: name another in MPICC"
+        ));
+    }
+    let open_mpi = dotted(&header, ["OMPI_MAJOR_VERSION", "OMPI_MINOR_VERSION", "OMPI_RELEASE_VERSION"]);
+    let mpich = defined(&header, "MPICH_VERSION");
+    Ok(match (open_mpi, mpich) {
+        (Some(version), _) => format!("Open MPI {version}"),
+        (None, Some(version)) => format!("MPICH {version}"),
+        (None, None) => format!("unknown, of standard {standard}"),
+    })
+}
+
+/// The version of libtorch (`2.11.0+cu130`); sets the run path to it.
+fn libtorch() -> Result<String, Problem> {
+    let lib = PathBuf::from(env::var_os("DEP_TCH_LIBTORCH_LIB").unwrap_or_default());
+    let root = lib.parent().unwrap_or(&lib);
+    let library = lib.join("libtorch_cpu.so");
+    if !library.exists() {
+        return Err(format!(
+            "no libtorch ({} does not exist): {SETUP}, or point LIBTORCH at one",
+            library.display()
+        ));
+    }
+    // The archive from pytorch.org has the one file, the Python wheel the other.
+    let (archive, wheel) = (root.join("build-version"), root.join("version.py"));
+    let found = if archive.exists() { &archive } else { &wheel };
+    println!("cargo::rerun-if-changed={}", found.display());
+    let text = fs::read_to_string(found)
+        .map_err(|e| format!("libtorch's version is unknown ({}: {e}): {SETUP}", found.display()))?;
+    let version = match text.lines().find_map(|line| line.strip_prefix("__version__ = ")) {
+        Some(quoted) => quoted.trim_matches(['\'', '"']),
+        None => text.trim(),
+    };
+    if !version.starts_with(LIBTORCH_WANTED) {
+        return Err(format!(
+            "libtorch in {} is {version}, {LIBTORCH_WANTED}x is needed: unset LIBTORCH and {SETUP}, or \
+             point it at that version",
+            root.display()
+        ));
+    }
+    // tch sets a run path for itself alone. NVIDIA's libraries need none: libtorch carries their place.
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    Ok(version.to_owned())
+}
+
+/// Sees to it that LLVM's linker is used, and that the small program does not load libtorch.
+///
+/// GNU ld refuses libtorch where NVIDIA's libraries are not installed, and lists every library that
+/// any object names, reached or not: `hyperslab info` would take 0.4 s to load what it never calls.
+fn linker() -> Result<(), Problem> {
+    // torch's C++ templates are weak symbols that libtorch has too: unless hidden, they are exported,
+    // which keeps them, and with them libtorch, in a program that calls none of it.
+    println!("cargo::rustc-link-arg-bin=hyperslab=-Wl,--as-needed,--gc-sections,--exclude-libs,ALL");
+
+    let target = env::var("TARGET").unwrap_or_default();
+    let sysroot = PathBuf::from(rustc(&["--print", "sysroot"]).unwrap_or_default());
+    let bundled = sysroot.join("lib/rustlib").join(&target).join("bin/gcc-ld/ld.lld");
+    // From Rust 1.90 on, rustup's compilers for this one target use the linker they come with.
+    if target == "x86_64-unknown-linux-gnu" && bundled.exists() && rustc_minor() >= 90 {
+        return Ok(());
+    }
+    output("ld.lld", &["--version"]).map_err(|why| {
+        format!(
+            "this compiler brings no linker of its own, and there is no ld.lld ({why}): {SETUP}, or install \
+             LLVM's lld"
+        )
+    })?;
+    println!("cargo::rustc-link-arg=-fuse-ld=lld");
+    Ok(())
+}
+
+/// The commit this is built from, with `-dirty` where the program's own files differ from it; none
+/// outside a checkout of this repository, or where git is missing or refuses.
+fn git_commit() -> Option<String> {
+    let root = env::var("CARGO_MANIFEST_DIR").ok()?;
+    let git =
+        |arguments: &[&str]| output("git", &[&["--no-optional-locks", "-C", &root], arguments].concat()).ok();
+    // A copy of the sources inside another repository is not a state of that repository.
+    let top = git(&["rev-parse", "--show-toplevel"])?;
+    if fs::canonicalize(top).ok()? != fs::canonicalize(&root).ok()? {
+        return None;
+    }
+    // What makes up the program: changing any of it compiles it anew anyhow.
+    let sources = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
+    let mut watched: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
+    let branch = git(&["rev-parse", "--symbolic-full-name", "HEAD"])?;
+    for name in ["HEAD", &branch, "packed-refs"] {
+        watched.extend(git(&["rev-parse", "--path-format=absolute", "--git-path", name]).map(PathBuf::from));
+    }
+    // A watched file that does not exist would mean a rebuild every time.
+    for path in watched.iter().filter(|path| path.exists()) {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = git(&[&["status", "--porcelain", "--"], &sources[..]].concat())?;
+    Some(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
+}
+
+/// The value of `#define NAME value` in a C header, without quotes.
+fn defined(header: &str, name: &str) -> Option<String> {
+    header.lines().find_map(|line| {
+        let mut words = line.strip_prefix("#define")?.split_whitespace();
+        (words.next()? == name).then(|| words.next().map(|value| value.trim_matches('"').to_owned()))?
+    })
+}
+
+/// The values of several such lines, joined into a version.
+fn dotted(header: &str, names: [&str; 3]) -> Option<String> {
+    names
+        .into_iter()
+        .map(|name| defined(header, name))
+        .collect::<Option<Vec<_>>>()
+        .map(|parts| parts.join("."))
+}
+
+/// The second part of the compiler's version, 0 where it does not say.
+fn rustc_minor() -> u32 {
+    let version = rustc(&["--version"]).unwrap_or_default();
+    version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
+}
+
+fn rustc(arguments: &[&str]) -> Option<String> {
+    let compiler = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    output(Path::new(&compiler).to_str()?, arguments).ok()
+}
+
+/// What a command prints on standard output; why not, where it fails.
+fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let run = Command::new(program).args(arguments).output().map_err(|e| format!("{program}: {e}"))?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if run.status.success() {
+        return Ok(said(&run.stdout));
+    }
+    let complaint = said(&run.stderr);
+    Err(format!("{program}: {}", complaint.lines().next().unwrap_or("failed without a word")))
+}
