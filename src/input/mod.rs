@@ -1,0 +1,16 @@
+//! The input: captions and views as the user has them, counted, sorted, and spooled for the ranks.
+//!
+//! [`captions`] and [`views`] read what is there into a [`Catalog`]; an [`Input`] is what one output file
+//! is made from: the catalog in order of id, its table, and the rows that go to the [`Spool`].
+
+pub mod captions;
+mod catalog;
+mod odd;
+mod rows;
+mod spool;
+pub mod views;
+
+pub use catalog::{Asset, Catalog, Keep, Sorted};
+pub use odd::Odd;
+pub use rows::Input;
+pub use spool::{FileStamp, Kind, Row, Source, Spool, SpoolHeader, SpoolWriter};

@@ -1,0 +1,109 @@
+//! The spool `<output>.plan`: the plan of one output file, written once by rank 0, read by every rank.
+//!
+//! ```text
+//! "HYPSPOOL" version u32 | header section: JSON | table section | records of each block
+//!   | index section: per block, length u64 and CRC-32 u32 | records' length u64, digest 32, CRC-32 u32
+//! ```
+//! A section is its length (u64), the CRC-32 of its bytes (u32), and the bytes; numbers are
+//! little-endian. The digest is the SHA-256 of kind, block rows, table, records and index: it stands for
+//! the input. Where the input was found is in the header and out of the digest.
+
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Context, Result};
+use crate::plan::Views;
+
+pub use read::Spool;
+pub use write::SpoolWriter;
+
+const MAGIC: &[u8; 8] = b"HYPSPOOL";
+const VERSION: u32 = 1;
+/// Length and CRC-32 before a section's bytes.
+const SECTION_HEAD_BYTES: u64 = 12;
+/// Length and CRC-32 of one block's records.
+const INDEX_ENTRY_BYTES: u64 = 12;
+/// Length of the records, digest, CRC-32 of both.
+const TRAILER_BYTES: u64 = 8 + 32 + 4;
+/// Longest path of a view that the spool takes (`PATH_MAX` of Linux), so that a damaged one cannot ask
+/// for unbounded memory.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// What an item of the file is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Captions.
+    Text,
+    /// Views.
+    Image,
+}
+
+/// One item of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    Caption(String),
+    /// A picture: its path relative to the renders' root, and its size, 0 where a list did not say.
+    View {
+        path: String,
+        bytes: u64,
+    },
+}
+
+/// A file of the input as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Last change, in nanoseconds since 1970.
+    pub modified_ns: u64,
+}
+
+impl FileStamp {
+    /// # Errors
+    /// The file cannot be examined.
+    pub fn of(path: &Path) -> Result<Self> {
+        let about = || format!("'{}'", path.display());
+        let metadata = path.metadata().context(about)?;
+        let modified = metadata.modified().context(about)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let path = path.canonicalize().context(about)?;
+        Ok(Self { path, bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
+    }
+}
+
+/// What was asked for: where the input was found and which part of it is taken. It tells a resume whether
+/// the same is asked again; it is not part of the digest, because a data set may move.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    pub captions: Option<FileStamp>,
+    pub renders: Option<PathBuf>,
+    pub renders_list: Option<FileStamp>,
+    pub views: Views,
+    pub max_assets: Option<u64>,
+}
+
+/// What a spool says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolHeader {
+    pub kind: Kind,
+    pub block_rows: u64,
+    pub rows: u64,
+    pub source: Source,
+}
+
+/// The digest's beginning: what the header holds that decides about vectors.
+fn digest_of_head(header: &SpoolHeader) -> Sha256 {
+    let kind = match header.kind {
+        Kind::Text => b"text\0",
+        Kind::Image => b"view\0",
+    };
+    Sha256::new().chain_update(kind).chain_update(header.block_rows.to_le_bytes())
+}

@@ -1,0 +1,166 @@
+//! Writing a spool, row by row, under a temporary name until it is whole.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Kind, MAGIC, PATH_BYTES_MAX, Spool, SpoolHeader, VERSION, digest_of_head};
+use crate::error::{Context, Error, Result};
+use crate::plan::bytes::{put_bytes, put_varint};
+use crate::plan::{Blocks, Table};
+
+/// Writes a spool: one call per row, in order of rows. Holds one block in memory, and 12 bytes per
+/// block. A writer dropped before [`SpoolWriter::finish`] leaves a file under the temporary name only.
+pub struct SpoolWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+    kind: Kind,
+    blocks: Blocks,
+    digest: Sha256,
+    /// Rows given so far.
+    rows: u64,
+    records_bytes: u64,
+    /// Records of the block that is being filled.
+    block: Vec<u8>,
+    /// The path before, of which a record repeats only what differs; empty at the start of a block.
+    last_path: Vec<u8>,
+    index: Vec<u8>,
+}
+
+impl SpoolWriter {
+    /// Begins the spool that will stand at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be written, or header and table disagree on the number of rows.
+    pub fn create(path: &Path, header: &SpoolHeader, table: &Table) -> Result<Self> {
+        if header.rows != table.rows() {
+            let (rows, of_table) = (header.rows, table.rows());
+            return Err(Error::new(format!("a spool of {rows} rows for a table of {of_table} rows")));
+        }
+        let file = File::create(temporary(path)).context(|| about(path))?;
+        let mut digest = digest_of_head(header);
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let json = serde_json::to_vec(header).context(|| about(path))?;
+        let table = table.to_bytes();
+        digest.update(&table);
+        (|| {
+            file.write_all(MAGIC)?;
+            file.write_all(&VERSION.to_le_bytes())?;
+            write_section(&mut file, &json)?;
+            write_section(&mut file, &table)
+        })()
+        .context(|| about(path))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            kind: header.kind,
+            blocks: Blocks::new(header.rows, header.block_rows),
+            digest,
+            rows: 0,
+            records_bytes: 0,
+            block: Vec::new(),
+            last_path: Vec::new(),
+            index: Vec::new(),
+        })
+    }
+
+    /// Adds the next row, a caption.
+    ///
+    /// # Errors
+    /// The file cannot be written, or this spool holds views.
+    pub fn caption(&mut self, caption: &str) -> Result<()> {
+        self.expect(Kind::Text)?;
+        put_bytes(&mut self.block, caption.as_bytes());
+        self.end_row()
+    }
+
+    /// Adds the next row, a view: its path relative to the renders' root, and its size in bytes.
+    ///
+    /// # Errors
+    /// The file cannot be written, the path is too long, or this spool holds captions.
+    pub fn view(&mut self, path: &str, bytes: u64) -> Result<()> {
+        self.expect(Kind::Image)?;
+        if path.len() > PATH_BYTES_MAX {
+            let len = path.len();
+            return Err(Error::new(format!("'{path}': a path of {len} bytes (limit {PATH_BYTES_MAX})")));
+        }
+        let shared = self.last_path.iter().zip(path.as_bytes()).take_while(|(a, b)| a == b).count();
+        put_varint(&mut self.block, shared as u64);
+        put_bytes(&mut self.block, &path.as_bytes()[shared..]);
+        put_varint(&mut self.block, bytes);
+        self.last_path.truncate(shared);
+        self.last_path.extend_from_slice(&path.as_bytes()[shared..]);
+        self.end_row()
+    }
+
+    /// Ends the spool: fsync, rename to its own name, fsync of the folder; then opens it.
+    ///
+    /// # Errors
+    /// The file cannot be written, or rows are missing.
+    pub fn finish(self) -> Result<Spool> {
+        if self.rows != self.blocks.rows() {
+            let (given, expected) = (self.rows, self.blocks.rows());
+            return Err(Error::new(format!("{}: {given} rows given of {expected}", about(&self.path))));
+        }
+        let path = self.path.clone();
+        self.write_end().context(|| about(&path))?;
+        Spool::open(&path)
+    }
+
+    fn expect(&self, kind: Kind) -> Result<()> {
+        if self.kind == kind && self.rows < self.blocks.rows() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "{}: row {} is one too many or of another kind",
+            about(&self.path),
+            self.rows
+        )))
+    }
+
+    fn end_row(&mut self) -> Result<()> {
+        self.rows += 1;
+        if self.rows == self.blocks.rows() || self.rows.is_multiple_of(self.blocks.block_rows()) {
+            self.file.write_all(&self.block).context(|| about(&self.path))?;
+            self.digest.update(&self.block);
+            self.records_bytes += self.block.len() as u64;
+            self.index.extend((self.block.len() as u64).to_le_bytes());
+            self.index.extend(crc32fast::hash(&self.block).to_le_bytes());
+            self.block.clear();
+            self.last_path.clear();
+        }
+        Ok(())
+    }
+
+    fn write_end(mut self) -> std::io::Result<()> {
+        write_section(&mut self.file, &self.index)?;
+        self.digest.update(&self.index);
+        let mut trailer = self.records_bytes.to_le_bytes().to_vec();
+        trailer.extend_from_slice(&self.digest.finalize());
+        trailer.extend(crc32fast::hash(&trailer).to_le_bytes());
+        self.file.write_all(&trailer)?;
+        self.file.into_inner()?.sync_all()?;
+        std::fs::rename(temporary(&self.path), &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+fn write_section(file: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
+    file.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    file.write_all(&crc32fast::hash(bytes).to_le_bytes())?;
+    file.write_all(bytes)
+}
+
+/// The name a spool has until it is whole.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}
+
+fn about(path: &Path) -> String {
+    format!("writing the plan '{}'", path.display())
+}
