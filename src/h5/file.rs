@@ -1,0 +1,193 @@
+//! A file that all ranks create, open, flush and close together through the mpio driver.
+
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+
+use hdf5::Datatype;
+use hdf5::plist::dataset_create::{AllocTime, FillTime};
+use hdf5::types::TypeDescriptor;
+use hdf5_sys::h5a::H5Awrite;
+use hdf5_sys::h5f::{H5F_SCOPE_GLOBAL, H5Fflush};
+
+use super::rows::RowDataset;
+use crate::comm::RawComm;
+use crate::error::{Context, Error, Result};
+
+/// How a dataset lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One run of bytes at a fixed offset, allocated at creation and never filled.
+    Contiguous,
+    /// Chunks of `rows` rows, shuffled and deflated at `gzip` (1 to 9).
+    Chunked { rows: u64, gzip: u8 },
+}
+
+/// A file open on all ranks of a communicator. Dropping it leaks the handle on purpose (see the
+/// module's words); [`finish`](Self::finish) closes it.
+pub struct ParallelFile {
+    file: ManuallyDrop<hdf5::File>,
+    path: PathBuf,
+}
+
+impl ParallelFile {
+    /// Creates or truncates `path`. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports, with the path.
+    pub fn create(path: &Path, comm: RawComm) -> Result<Self> {
+        // Object times would make equal work give different files.
+        let file = with_access(comm)
+            .with_fcpl(|plist| plist.obj_track_times(false))
+            .create(path)
+            .context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
+    }
+
+    /// Opens an existing file for reading and writing. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports, with the path.
+    pub fn open(path: &Path, comm: RawComm) -> Result<Self> {
+        let file = with_access(comm)
+            .open_rw(path)
+            .context(|| format!("cannot open {} for writing", path.display()))?;
+        Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
+    }
+
+    /// Opens an existing file for reading. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports, with the path.
+    pub fn open_read(path: &Path, comm: RawComm) -> Result<Self> {
+        let file = with_access(comm).open(path).context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
+    }
+
+    /// Creates a dataset of `shape`, whose first dimension counts rows. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports, with path and name.
+    pub fn create_rows(
+        &self,
+        name: &str,
+        row_type: &TypeDescriptor,
+        shape: &[u64],
+        layout: Layout,
+    ) -> Result<RowDataset> {
+        let what = || format!("cannot create dataset {name} in {}", self.path.display());
+        let shape_usize: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
+        let mut chunk = shape_usize.clone();
+        // All by the builder itself: it puts its own chunks in the place of a property list's.
+        let builder = self
+            .file
+            .new_dataset_builder()
+            .empty_as(Datatype::from_descriptor(row_type).context(what)?)
+            .shape(shape_usize)
+            .obj_track_times(false)
+            .alloc_time(Some(AllocTime::Early))
+            .fill_time(FillTime::Never);
+        let builder = match layout {
+            // Also an empty dataset, which the builder would cut into chunks of 1.
+            Layout::Contiguous => builder.no_chunk(),
+            Layout::Chunked { rows, gzip } => {
+                if let Some(first) = chunk.first_mut() {
+                    *first = (rows as usize).min(*first).max(1);
+                }
+                builder.chunk(chunk).shuffle().deflate(gzip)
+            }
+        };
+        let dataset = builder.create(name).context(what)?;
+        RowDataset::new(dataset, name, &self.path)
+    }
+
+    /// Opens a dataset by name. Collective.
+    ///
+    /// # Errors
+    /// No such dataset, or what HDF5 reports.
+    pub fn open_rows(&self, name: &str) -> Result<RowDataset> {
+        let dataset = self
+            .file
+            .dataset(name)
+            .context(|| format!("cannot open dataset {name} in {}", self.path.display()))?;
+        RowDataset::new(dataset, name, &self.path)
+    }
+
+    /// Writes a scalar attribute, on the dataset `object` or, where that is empty, on the root group.
+    /// `bytes` is the value in the memory form of `value_type`. Collective: all ranks pass the same.
+    ///
+    /// # Errors
+    /// A value of another size than its type, or what HDF5 reports.
+    pub fn write_attribute(
+        &self,
+        object: &str,
+        name: &str,
+        value_type: &TypeDescriptor,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let what = || format!("cannot write attribute {name} in {}", self.path.display());
+        let datatype = Datatype::from_descriptor(value_type).context(what)?;
+        if bytes.len() != datatype.size() {
+            return Err(Error::new(format!(
+                "{}: {} bytes for a type of {}",
+                what(),
+                bytes.len(),
+                datatype.size()
+            )));
+        }
+        let attribute = if object.is_empty() {
+            self.file.new_attr_builder().empty_as(&datatype).create(name)
+        } else {
+            let dataset = self.file.dataset(object).context(what)?;
+            dataset.new_attr_builder().empty_as(&datatype).create(name)
+        }
+        .context(what)?;
+        // SAFETY: both ids are alive for the call, and `bytes` holds exactly one value of the type.
+        hdf5::h5check(hdf5::sync::sync(|| unsafe {
+            H5Awrite(attribute.id(), datatype.id(), bytes.as_ptr().cast())
+        }))
+        .context(what)?;
+        Ok(())
+    }
+
+    /// Flushes to the storage medium on every rank (`fsync` through the mpio driver). Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports, e.g. a full disk.
+    pub fn flush(&self) -> Result<()> {
+        // SAFETY: the file id is alive as long as `self`.
+        hdf5::h5check(hdf5::sync::sync(|| unsafe { H5Fflush(self.file.id(), H5F_SCOPE_GLOBAL) }))
+            .context(|| format!("cannot flush {}", self.path.display()))
+            .map_err(|error| {
+                // OpenMPI 4.1.4 may keep a failed write to itself until here, and tells why on standard error alone.
+                error.hint(
+                    "a write may have failed before, of which MPI then told above (a full disk, a quota, a lost \
+                     server): mend that and run the same command again",
+                )
+            })
+            .map(drop)
+    }
+
+    /// Closes the file; its datasets must be closed before. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports.
+    pub fn finish(self) -> Result<()> {
+        ManuallyDrop::into_inner(self.file)
+            .close()
+            .context(|| format!("cannot close {}", self.path.display()))
+    }
+}
+
+/// File access as FACTS say it must be: mpio, collective metadata, and a format (1.10) that stock
+/// readers of that age can open.
+fn with_access(comm: RawComm) -> hdf5::FileBuilder {
+    let mut builder = hdf5::File::with_options();
+    builder.with_fapl(|plist| {
+        plist
+            .mpio(comm.0, None)
+            .coll_metadata_write(true)
+            .all_coll_metadata_ops(true)
+            .libver_bounds(hdf5::file::LibraryVersion::V110, hdf5::file::LibraryVersion::V110)
+    });
+    builder
+}
