@@ -1,0 +1,275 @@
+//! `<output>.journal`: which blocks are committed, with their digests and failed items.
+//!
+//! ```text
+//! frame   := length u32 LE, CRC-32 of the payload u32 LE, payload (JSON)
+//! journal := frame(Header) frame(Record)*
+//! ```
+//! Written by rank 0 alone, a record only after its rows are durable, and synced before the next
+//! round counts on it. A torn tail is what a crash leaves of the last record: it is cut off.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Digest;
+use super::fingerprint::Fingerprint;
+use super::paths::rename_durably;
+use super::schema::StoredType;
+use crate::error::{Context, Error, ItemError, Result};
+use crate::plan::Blocks;
+
+/// A record is at most one round; anything larger is damage, not data.
+const FRAME_BYTES_MAX: u32 = 1 << 30;
+
+/// What the journal is about: whose blocks it counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub fingerprint: Fingerprint,
+    /// Total rows of the output.
+    pub rows: u64,
+    /// Rows per block.
+    pub block_rows: u64,
+    /// Length of a vector.
+    pub dim: u64,
+    pub stored: StoredType,
+    /// Whether the run was begun to replace what there was.
+    pub overwrites: bool,
+}
+
+impl Header {
+    /// Whether both are of runs that give the same file.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        self.fingerprint.parts == other.fingerprint.parts
+            && (self.rows, self.block_rows, self.dim, self.stored)
+                == (other.rows, other.block_rows, other.dim, other.stored)
+    }
+}
+
+/// A committed run of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The first block of the run.
+    pub first_block: u64,
+    /// One digest per block of the run.
+    pub digests: Vec<Digest>,
+    /// Items of the run that have no vector.
+    pub failures: Vec<Failure>,
+}
+
+/// An item without a vector, by row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub row: u64,
+    #[serde(flatten)]
+    pub error: ItemError,
+}
+
+/// Everything that the journal says is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    pub digests: BTreeMap<u64, Digest>,
+    pub failures: BTreeMap<u64, ItemError>,
+}
+
+impl Committed {
+    /// The number of rows in the committed ones of `blocks`.
+    pub fn rows(&self, blocks: Blocks) -> u64 {
+        let rows = self.digests.keys().map(|&block| blocks.range(block));
+        rows.map(|rows| rows.end - rows.start).sum()
+    }
+
+    /// Adds a record.
+    pub fn add(&mut self, record: Record) {
+        self.digests.extend((record.first_block..).zip(record.digests));
+        self.failures.extend(record.failures.into_iter().map(|failure| (failure.row, failure.error)));
+    }
+}
+
+/// The open journal of a running job.
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Makes a new journal; it exists under its name only once its header is durable.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn create(path: &Path, header: &Header) -> Result<Self> {
+        let new = path.with_extension("journal.new");
+        let what = || format!("cannot create {}", path.display());
+        std::fs::write(&new, frame(header)?).context(what)?;
+        rename_durably(&new, path)?;
+        Self::append_from(path, None)
+    }
+
+    /// Reads an existing journal and opens it for what comes next, without a torn tail.
+    ///
+    /// # Errors
+    /// No journal, or one whose header is damaged.
+    pub fn open(path: &Path) -> Result<(Self, Header, Committed)> {
+        let (header, committed, good_bytes) = read_journal(path)?;
+        Ok((Self::append_from(path, Some(good_bytes))?, header, committed))
+    }
+
+    fn append_from(path: &Path, good_bytes: Option<u64>) -> Result<Self> {
+        let what = || format!("cannot open {}", path.display());
+        let mut file = OpenOptions::new().write(true).open(path).context(what)?;
+        if let Some(good_bytes) = good_bytes {
+            file.set_len(good_bytes).context(what)?;
+        }
+        file.seek(SeekFrom::End(0)).context(what)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Appends the records of one round and makes them durable.
+    ///
+    /// # Errors
+    /// What the file system reports, e.g. a full disk.
+    pub fn append(&mut self, records: &[Record]) -> Result<()> {
+        let what = || format!("cannot append to {}", self.path.display());
+        let mut bytes = Vec::new();
+        for record in records {
+            bytes.extend(frame(record)?);
+        }
+        self.file.write_all(&bytes).context(what)?;
+        self.file.sync_data().context(what)
+    }
+}
+
+/// Reads a journal: its header, what is committed, and how many bytes of it are whole.
+///
+/// # Errors
+/// No journal, or one whose header is damaged.
+pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
+    let bytes = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
+    let mut rest = &bytes[..];
+    let header: Header = next_frame(&mut rest).ok_or_else(|| {
+        Error::new(format!("the header of {} is damaged", path.display()))
+            .hint("nothing of this run can be trusted; start it again with `embed --overwrite`")
+    })?;
+    let blocks = header.rows.div_ceil(header.block_rows.max(1));
+    let mut committed = Committed::default();
+    let mut good = bytes.len() - rest.len();
+    while let Some(record) = next_frame::<Record>(&mut rest) {
+        if record.first_block.saturating_add(record.digests.len() as u64) > blocks {
+            break;
+        }
+        committed.add(record);
+        good = bytes.len() - rest.len();
+    }
+    if good < bytes.len() {
+        tracing::warn!("{} ends in {} bytes of a torn record: cut off", path.display(), bytes.len() - good);
+    }
+    Ok((header, committed, good as u64))
+}
+
+fn frame<T: Serialize>(payload: &T) -> Result<Vec<u8>> {
+    let payload = serde_json::to_vec(payload).context(|| "cannot encode a journal record")?;
+    let length = u32::try_from(payload.len()).context(|| "a journal record is too long")?;
+    let mut bytes = Vec::with_capacity(payload.len() + 8);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(crc32fast::hash(&payload).to_le_bytes());
+    bytes.extend(payload);
+    Ok(bytes)
+}
+
+/// Takes one whole frame from the front of `rest`; nothing, if it is torn or damaged.
+fn next_frame<T: for<'de> Deserialize<'de>>(rest: &mut &[u8]) -> Option<T> {
+    let length = u32::from_le_bytes(rest.get(0..4)?.try_into().ok()?);
+    let crc = u32::from_le_bytes(rest.get(4..8)?.try_into().ok()?);
+    if length > FRAME_BYTES_MAX {
+        return None;
+    }
+    let payload = rest.get(8..8 + length as usize)?;
+    if crc32fast::hash(payload) != crc {
+        return None;
+    }
+    let value = serde_json::from_slice(payload).ok()?;
+    *rest = &rest[8 + length as usize..];
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ItemErrorKind;
+
+    fn header() -> Header {
+        Header {
+            fingerprint: Fingerprint::default(),
+            rows: 100,
+            block_rows: 10,
+            dim: 8,
+            stored: StoredType::F32,
+            overwrites: false,
+        }
+    }
+
+    fn record(first_block: u64, count: u8) -> Record {
+        let error = ItemError::new(ItemErrorKind::BrokenPicture, "ends early");
+        Record {
+            first_block,
+            digests: (0..count).map(|n| Digest([n; 32])).collect(),
+            failures: vec![Failure { row: first_block * 10, error }],
+        }
+    }
+
+    fn blocks(committed: &Committed) -> Vec<u64> {
+        committed.digests.keys().copied().collect()
+    }
+
+    #[test]
+    fn what_was_appended_is_read_and_the_rest_is_pending() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.journal");
+        let mut journal = Journal::create(&path, &header()).unwrap();
+        journal.append(&[record(2, 3), record(8, 1)]).unwrap();
+        journal.append(&[record(0, 1)]).unwrap();
+        let (_, read_header, committed) = Journal::open(&path).unwrap();
+        assert_eq!(read_header, header());
+        assert_eq!(blocks(&committed), [0, 2, 3, 4, 8]);
+        assert_eq!(committed.digests[&3], Digest([1; 32]));
+        assert_eq!(committed.failures.keys().copied().collect::<Vec<_>>(), [0, 20, 80]);
+    }
+
+    #[test]
+    fn any_torn_or_flipped_tail_costs_only_its_own_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.journal");
+        let mut journal = Journal::create(&path, &header()).unwrap();
+        journal.append(&[record(0, 2)]).unwrap();
+        let whole = std::fs::metadata(&path).unwrap().len();
+        journal.append(&[record(2, 2)]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in whole as usize..bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let (mut journal, _, committed) = Journal::open(&path).unwrap();
+            assert_eq!(blocks(&committed), [0, 1], "cut at {cut}");
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
+            journal.append(&[record(4, 1)]).unwrap();
+            assert_eq!(blocks(&read_journal(&path).unwrap().1), [0, 1, 4]);
+        }
+        for at in whole as usize..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            std::fs::write(&path, &flipped).unwrap();
+            assert_eq!(blocks(&read_journal(&path).unwrap().1), [0, 1], "flipped at {at}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.journal");
+        Journal::create(&path, &header()).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[9] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(read_journal(&path).unwrap_err().message.contains("header"));
+    }
+}

@@ -1,0 +1,208 @@
+//! `<output>.lock`: one job at a time on an output.
+//!
+//! The lock is `flock`, which the kernel releases when its holder dies, however it dies. File systems
+//! that keep it per host (Lustre mounted with `localflock`) are covered by what the file says: host,
+//! pid and Slurm job of the holder.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+
+/// Who works on an output, as the lock file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub host: String,
+    pub pid: u32,
+    pub slurm_job: Option<String>,
+    /// How often Slurm has requeued the job before.
+    pub slurm_restarts: u32,
+}
+
+impl Holder {
+    /// This process.
+    pub fn this() -> Self {
+        Self {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            slurm_job: std::env::var("SLURM_JOB_ID").ok(),
+            slurm_restarts: std::env::var("SLURM_RESTART_COUNT")
+                .ok()
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(0),
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {} on {}", self.pid, self.host)?;
+        self.slurm_job.iter().try_for_each(|job| write!(f, " (Slurm job {job})"))
+    }
+}
+
+/// The held lock; released and its file removed on drop.
+pub struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path`, also one left by a job that is gone.
+    ///
+    /// # Errors
+    /// Another job holds it, or may still hold it on another host.
+    pub fn acquire(path: &Path) -> Result<Self> {
+        loop {
+            let file = open(path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Err(held(path, read_holder(&file)?.as_ref())),
+                Err(Errno::INTR) => continue,
+                // A file system without flock: what the file says has to do.
+                Err(error) => tracing::debug!("{}: flock: {error}", path.display()),
+            }
+            // The previous holder may have removed the file between our open and our flock: then this
+            // lock is on a file without a name, and the next job would lock another.
+            if !is_still_named(&file, path)? {
+                continue;
+            }
+            if let Some(holder) = read_holder(&file)? {
+                if !is_gone(&holder, &Holder::this()) {
+                    return Err(held(path, Some(&holder)));
+                }
+                tracing::info!("took over {} from {holder}, which is gone", path.display());
+            }
+            write_holder(&file, path)?;
+            return Ok(Self { path: path.to_owned(), file });
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Somebody may have deleted the file, and another job made its own.
+        if is_still_named(&self.file, &self.path).is_ok_and(|named| named)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .context(|| format!("cannot create the lock file {}", path.display()))
+        .map_err(|error| error.hint("the output directory must be writable for this user"))
+}
+
+fn is_still_named(file: &File, path: &Path) -> Result<bool> {
+    let opened = file.metadata().context(|| format!("cannot examine {}", path.display()))?;
+    Ok(std::fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
+}
+
+/// What the file says; nothing, if it is new or was torn while being written.
+fn read_holder(mut file: &File) -> Result<Option<Holder>> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0)).context(|| "cannot read the lock file")?;
+    file.read_to_string(&mut text).context(|| "cannot read the lock file")?;
+    Ok(serde_json::from_str(&text).ok())
+}
+
+fn write_holder(mut file: &File, path: &Path) -> Result<()> {
+    let text = serde_json::to_string(&Holder::this()).context(|| "cannot describe this process")?;
+    let write = |file: &mut &File| -> std::io::Result<()> {
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(text.as_bytes())
+    };
+    write(&mut file).context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether a holder whose `flock` we could take is gone. On our own host the kernel has said so; on
+/// another host `flock` may not reach that far, and Slurm is asked about its job.
+fn is_gone(holder: &Holder, this: &Holder) -> bool {
+    holder.host == this.host
+        || holder.slurm_job.as_ref().is_some_and(|job| {
+            let is_requeued =
+                this.slurm_job.as_ref() == Some(job) && this.slurm_restarts > holder.slurm_restarts;
+            is_requeued || slurm_says_gone(job)
+        })
+}
+
+fn slurm_says_gone(job: &str) -> bool {
+    let output = std::process::Command::new("squeue").args(["-h", "-o", "%T", "-j", job]).output();
+    match output {
+        Ok(output) if output.status.success() => output.stdout.trim_ascii().is_empty(),
+        // squeue fails with this message for a job that has left the queue's memory.
+        Ok(output) => String::from_utf8_lossy(&output.stderr).contains("Invalid job id"),
+        Err(_) => false,
+    }
+}
+
+fn held(path: &Path, holder: Option<&Holder>) -> Error {
+    let who = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
+    Error::new(format!("{who} works on this output (lock file {})", path.display()))
+        .hint(format!("wait for it or end it; if you know that it is gone, delete {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(host: &str, job: Option<&str>) -> Holder {
+        Holder { host: host.into(), pid: 7, slurm_job: job.map(Into::into), slurm_restarts: 0 }
+    }
+
+    #[test]
+    fn a_second_job_is_refused_and_a_released_lock_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.h5.lock");
+        let lock = Lock::acquire(&path).unwrap();
+        let error = Lock::acquire(&path).err().unwrap();
+        assert!(error.message.contains(&format!("pid {}", std::process::id())), "{error}");
+        drop(lock);
+        assert!(!path.exists());
+        assert!(Lock::acquire(&path).is_ok());
+    }
+
+    #[test]
+    fn a_lock_left_on_this_host_is_taken_over_and_one_elsewhere_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.h5.lock");
+        let left = Holder { pid: 1, ..Holder::this() };
+        std::fs::write(&path, serde_json::to_string(&left).unwrap()).unwrap();
+        assert!(Lock::acquire(&path).is_ok());
+        std::fs::write(&path, serde_json::to_string(&holder("far-away", None)).unwrap()).unwrap();
+        let error = Lock::acquire(&path).err().unwrap();
+        assert!(error.message.contains("far-away"), "{error}");
+    }
+
+    #[test]
+    fn a_requeued_slurm_job_takes_over_its_own_lock() {
+        let requeued = Holder { slurm_restarts: 1, ..holder("n2", Some("42")) };
+        assert!(is_gone(&holder("n1", Some("42")), &requeued));
+        // Another step of the same job, on another node, is alive.
+        assert!(!is_gone(&holder("n1", Some("42")), &holder("n2", Some("42"))));
+        assert!(!is_gone(&holder("n1", None), &holder("n2", Some("42"))));
+    }
+
+    #[test]
+    fn a_torn_lock_file_holds_nobody_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.h5.lock");
+        std::fs::write(&path, "{\"host\":\"n").unwrap();
+        assert!(Lock::acquire(&path).is_ok());
+    }
+}

@@ -1,0 +1,40 @@
+//! The files of an output: stage, journal and seal while the job runs, and reading the sealed file.
+
+#[cfg(feature = "engine")]
+mod adopt;
+mod digest;
+mod disk;
+#[cfg(feature = "engine")]
+mod fingerprint;
+#[cfg(feature = "engine")]
+mod journal;
+#[cfg(feature = "engine")]
+mod lock;
+mod open;
+mod paths;
+mod reader;
+pub mod schema;
+#[cfg(feature = "engine")]
+mod seal;
+#[cfg(feature = "engine")]
+mod stage;
+mod table;
+mod verify;
+
+pub use digest::Digest;
+pub use disk::{DiskNeed, FileShape, Space};
+pub use paths::{OutputPaths, remove, rename_durably};
+pub use reader::{Reader, Summary};
+pub use schema::{Compression, StoredType};
+pub use table::{Asset, Assets, FailedItem, FailedItems};
+pub use verify::{Report, verify};
+#[cfg(feature = "engine")]
+pub use {
+    adopt::{restore_metadata, save_metadata},
+    fingerprint::{Fingerprint, sealed_fingerprint},
+    journal::{Committed, Failure, Header, Journal, Record, read_journal},
+    lock::{Holder, Lock},
+    seal::{Contents, SealedFile, check_digests},
+    stage::{Stage, StoredRows},
+    verify::verify_tables,
+};

@@ -1,0 +1,282 @@
+//! Opens a sealed file and reads vectors, ids and failures from it, without loading its tables.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use half::f16;
+use hdf5::filters::Filter;
+use hdf5::{Dataset, Group, H5Type};
+use ndarray::{Array2, s};
+
+use super::open::{self, Opening, read_integer, read_string};
+use super::schema::{self, StoredType, attr};
+use super::table::{Asset, Assets, FailedItem, FailedItems, Records};
+use crate::error::{Context, Error, Exit, Result};
+
+/// A sealed file.
+///
+/// Tables are read with positioned reads, vectors through HDF5; a chunk that holds the wanted rows is
+/// all that gets decompressed.
+pub struct Reader {
+    path: PathBuf,
+    group: Group,
+    embeddings: Dataset,
+    stored: StoredType,
+    shape: [usize; 2],
+    assets: Assets,
+    failures: FailedItems,
+    digests: Records,
+    block_rows: u64,
+}
+
+/// Rows as they are stored.
+pub(super) enum RawRows {
+    F32(Array2<f32>),
+    F16(Array2<f16>),
+}
+
+/// What `info` shows of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    pub kind: String,
+    pub n_assets: u64,
+    pub n_rows: u64,
+    pub has_views: bool,
+    pub dim: usize,
+    pub stored: StoredType,
+    /// In words, e.g. `shuffle + gzip 4`, or `none`.
+    pub compression: String,
+    /// Rows of one chunk; none where `/embeddings` is contiguous.
+    pub chunk_rows: Option<usize>,
+    pub block_rows: u64,
+    pub file_bytes: u64,
+    /// Bytes of the vectors before and after compression.
+    pub vector_bytes: u64,
+    pub vector_bytes_stored: u64,
+    /// How many items failed, by class of failure (what stands before a reason's first colon).
+    pub failures: BTreeMap<String, u64>,
+    /// Attributes that say what the vectors depend on: those every file has first.
+    pub provenance: Vec<(String, String)>,
+}
+
+impl Reader {
+    /// Opens a sealed file.
+    ///
+    /// # Errors
+    /// No such file, an unfinished job's file, not HDF5, damaged ([`Exit::Damaged`]), or not one of
+    /// ours, with what is missing.
+    pub fn open(path: &Path) -> Result<Self> {
+        open::refuse_unfinished(path)?;
+        Self::open_unnamed(path)
+    }
+
+    /// Opens a file that may not have its final name yet.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(super) fn open_unnamed(path: &Path) -> Result<Self> {
+        let raw = Arc::new(open::raw(path)?);
+        let file_bytes = raw.metadata().context(|| format!("cannot read {}", path.display()))?.len();
+        let opening = Opening { path, file_bytes };
+        let group = opening.group(&open::hdf5_file(path)?, "/")?;
+
+        let embeddings = opening.dataset(&group, schema::EMBEDDINGS)?;
+        let (stored, shape) = opening.vectors(&embeddings)?;
+        let records = |n, record_bytes, offset| Records {
+            file: raw.clone(),
+            path: path.into(),
+            offset,
+            record_bytes,
+            n,
+        };
+
+        let (dataset, layout) = opening.table(&group)?;
+        let (n, offset) = opening.contiguous(&dataset, &layout.descriptor(), layout.record_bytes())?;
+        let n_rows = shape[0] as u64;
+        let assets = Assets { records: records(n, layout.record_bytes(), offset), layout, n_rows };
+
+        let (dataset, layout, descriptor) = opening.failures(&group)?;
+        let (n, offset) = opening.contiguous(&dataset, &descriptor, layout.record_bytes())?;
+        let failures = FailedItems { records: records(n, layout.record_bytes(), offset), layout };
+
+        let dataset = opening.dataset(&group, schema::DIGESTS)?;
+        let (n, offset) = opening.contiguous(&dataset, &u8::type_descriptor(), schema::DIGEST_BYTES)?;
+        let digests = records(n, schema::DIGEST_BYTES, offset);
+        let block_rows = opening.block_rows(&dataset)?;
+
+        let path = path.to_owned();
+        Ok(Self { path, group, embeddings, stored, shape, assets, failures, digests, block_rows })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Rows of `/embeddings`.
+    pub fn n_rows(&self) -> u64 {
+        self.shape[0] as u64
+    }
+
+    /// Length of a vector.
+    pub fn dim(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// How vectors are stored.
+    pub fn stored(&self) -> StoredType {
+        self.stored
+    }
+
+    /// The table of assets.
+    pub fn assets(&self) -> &Assets {
+        &self.assets
+    }
+
+    /// The list of failed items.
+    pub fn failures(&self) -> &FailedItems {
+        &self.failures
+    }
+
+    /// The rows of the asset with this id: a binary search with a few small reads.
+    ///
+    /// # Errors
+    /// A failed read, or a record that cannot be right.
+    pub fn find(&self, id: &str) -> Result<Option<Range<u64>>> {
+        Ok(self.assets.find(id)?.map(|asset| asset.rows))
+    }
+
+    /// Vectors of these rows, `[rows.len(), dim]`. A failed item's row is NaN.
+    ///
+    /// # Errors
+    /// Rows that are not there, or a chunk that does not decompress.
+    pub fn rows(&self, rows: Range<u64>) -> Result<Array2<f32>> {
+        Ok(match self.stored_rows(rows)? {
+            RawRows::F32(rows) => rows,
+            RawRows::F16(rows) => rows.mapv(f16::to_f32),
+        })
+    }
+
+    /// Why these rows have no vector, those that have none.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn failures_of(&self, rows: Range<u64>) -> Result<Vec<FailedItem>> {
+        self.failures.of_rows(rows)
+    }
+
+    /// The assets whose ids begin with `prefix` (all, if it is empty), in order, in bounded memory.
+    ///
+    /// # Errors
+    /// A failed read, here or in an item.
+    pub fn iter_prefix(&self, prefix: &str) -> Result<impl Iterator<Item = Result<Asset>>> {
+        Ok(self.assets.iter(self.assets.with_prefix(prefix)?))
+    }
+
+    /// What `info` shows.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn summary(&self) -> Result<Summary> {
+        let mut failures = BTreeMap::new();
+        for failure in self.failures.iter(0..self.failures.n()) {
+            let reason = failure?.reason;
+            let class = reason.split_once(':').map_or(reason.as_str(), |(class, _)| class);
+            *failures.entry(class.to_owned()).or_default() += 1;
+        }
+        let file_bytes =
+            std::fs::metadata(&self.path).context(|| format!("cannot read {}", self.path.display()))?.len();
+        Ok(Summary {
+            kind: read_string(&self.group, attr::KIND).unwrap_or_default(),
+            n_assets: self.assets.n(),
+            n_rows: self.n_rows(),
+            has_views: self.assets.has_views(),
+            dim: self.dim(),
+            stored: self.stored,
+            compression: compression(&self.embeddings.filters()),
+            chunk_rows: self.embeddings.chunk().and_then(|chunk| chunk.first().copied()),
+            block_rows: self.block_rows,
+            file_bytes,
+            vector_bytes: self.n_rows() * (self.dim() * self.stored.size_bytes()) as u64,
+            vector_bytes_stored: self.embeddings.storage_size(),
+            failures,
+            provenance: provenance(&self.group),
+        })
+    }
+
+    /// Rows as they are stored, for their digest.
+    pub(super) fn stored_rows(&self, rows: Range<u64>) -> Result<RawRows> {
+        let count = self.n_rows();
+        if rows.end > count || rows.start > rows.end {
+            let path = self.path.display();
+            return Err(Error::new(format!(
+                "{path}: rows {} to {} asked for, of {count}",
+                rows.start, rows.end
+            )));
+        }
+        match self.stored {
+            StoredType::F32 => self.slice(rows).map(RawRows::F32),
+            StoredType::F16 => self.slice(rows).map(RawRows::F16),
+        }
+    }
+
+    fn slice<T: H5Type>(&self, rows: Range<u64>) -> Result<Array2<T>> {
+        let range = rows.start as usize..rows.end as usize;
+        self.embeddings.read_slice_2d(s![range, ..]).map_err(|error| {
+            let path = self.path.display();
+            Error::new(format!("{path}: rows {} to {} do not read: {error}", rows.start, rows.end))
+                .hint(format!("`hyperslab verify {path}` lists all that is wrong"))
+                .exit(Exit::Damaged)
+        })
+    }
+
+    /// Rows that are read together: those of a chunk, or 1 where there are none.
+    pub(super) fn chunk_rows(&self) -> u64 {
+        self.embeddings.chunk().and_then(|chunk| chunk.first().copied()).unwrap_or(1).max(1) as u64
+    }
+
+    /// One digest per block.
+    pub(super) fn digests(&self) -> &Records {
+        &self.digests
+    }
+
+    /// Rows of every block but the last.
+    pub(super) fn block_rows(&self) -> u64 {
+        self.block_rows
+    }
+
+    /// An integer attribute of the group.
+    pub(super) fn integer(&self, name: &str) -> Result<i64> {
+        read_integer(&self.group, name)
+    }
+
+    /// A string attribute of `/digests`.
+    pub(super) fn digest_attribute(&self, name: &str) -> Result<String> {
+        let digests = self.group.dataset(schema::DIGESTS).context(|| "/digests")?;
+        read_string(&digests, name)
+    }
+}
+
+/// The string attributes but `kind`, known ones first, without empty ones.
+fn provenance(group: &Group) -> Vec<(String, String)> {
+    let mut names: Vec<String> = attr::PROVENANCE.iter().map(|&name| name.to_owned()).collect();
+    let others = group.attr_names().unwrap_or_default();
+    names
+        .extend(others.into_iter().filter(|name| name != attr::KIND && !attr::PROVENANCE.contains(&&**name)));
+    let text = |name: &String| read_string(group, name).ok().filter(|text| !text.is_empty());
+    names.into_iter().filter_map(|name| text(&name).map(|text| (name, text))).collect()
+}
+
+fn compression(filters: &[Filter]) -> String {
+    let words: Vec<String> = filters
+        .iter()
+        .map(|filter| match filter {
+            Filter::Deflate(level) => format!("gzip {level}"),
+            Filter::Shuffle => "shuffle".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        })
+        .collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(" + ") }
+}
