@@ -1,0 +1,171 @@
+//! From the bytes of a picture file to RGB, exactly as Pillow's `Image.open(f).convert("RGB")` has it.
+//!
+//! The format comes from the bytes, not from a name. As in Pillow, EXIF orientation, colour profiles and
+//! gamma are ignored, and of an animation the first frame is taken. Nothing is allocated before the size
+//! in the header has been checked.
+
+mod jpeg;
+mod raster;
+
+use std::fmt;
+use std::io::Cursor;
+use std::str::FromStr;
+
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{ImageDecoder, Limits};
+
+use crate::error::{Error, ItemError, ItemErrorKind};
+use raster::Raster;
+
+/// The most pixels a picture may have: where Pillow's `open` refuses a decompression bomb, twice its
+/// `MAX_IMAGE_PIXELS`.
+pub const PIXELS_MAX: u64 = 178_956_970;
+
+/// The colour type of a PNG without colour and without an alpha channel.
+const PNG_GREY: u8 = 0;
+
+/// What may be allocated beside the pixels, for rows and ancillary chunks.
+const SLACK_BYTES: u64 = 64 << 20;
+
+/// 8-bit RGB, rows from the top, no padding: `data` is height x width x 3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rgb {
+    pub width: usize,
+    pub height: usize,
+    pub data: Vec<u8>,
+}
+
+/// What becomes of transparency (`--background`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Background {
+    /// Alpha is dropped and the hidden colour shows, as `convert("RGB")` does.
+    #[default]
+    Drop,
+    /// The picture is put over a colour, by the formula of Pillow's `paste` with the alpha as its mask:
+    /// (colour x (255 - alpha) + pixel x alpha) / 255, rounded to nearest.
+    Colour([u8; 3]),
+}
+
+impl FromStr for Background {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let digits = text
+            .strip_prefix('#')
+            .filter(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let byte = |at: usize| u8::from_str_radix(digits?.get(at..at + 2)?, 16).ok();
+        match (text, byte(0), byte(2), byte(4)) {
+            ("drop", ..) => Ok(Self::Drop),
+            ("white", ..) => Ok(Self::Colour([255; 3])),
+            ("black", ..) => Ok(Self::Colour([0; 3])),
+            (_, Some(red), Some(green), Some(blue)) => Ok(Self::Colour([red, green, blue])),
+            _ => Err(Error::new(format!("background `{text}`: expected drop, white, black or #RRGGBB"))),
+        }
+    }
+}
+
+impl fmt::Display for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drop => f.write_str("drop"),
+            Self::Colour([red, green, blue]) => write!(f, "#{red:02x}{green:02x}{blue:02x}"),
+        }
+    }
+}
+
+/// Decodes a PNG, JPEG or WebP file.
+///
+/// # Errors
+/// Bytes that are no such file or end too early ([`ItemErrorKind::BrokenPicture`]), or more than
+/// [`PIXELS_MAX`] pixels ([`ItemErrorKind::TooLarge`]).
+pub fn decode(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => decode_png(bytes, background),
+        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => decode_webp(bytes, background),
+        [] => Err(broken("the file is empty")),
+        _ => Err(broken("not a PNG, JPEG or WebP file")),
+    }
+}
+
+fn decode_png(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
+    // The IHDR chunk always comes first: width at 16, height at 20, colour type at 25.
+    let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (Some(width), Some(height), Some(colour_type)) = (number(16), number(20), bytes.get(25)) else {
+        return Err(broken("the file ends within its header"));
+    };
+    let pixels = check_size(u64::from(width), u64::from(height))?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(SLACK_BYTES + 8 * pixels);
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
+    read(decoder, *colour_type == PNG_GREY, background)
+}
+
+fn decode_webp(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
+    let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    check_size(u64::from(width), u64::from(height))?;
+    read(decoder, false, background)
+}
+
+fn read(decoder: impl ImageDecoder, grey: bool, background: Background) -> Result<Rgb, ItemError> {
+    let ((width, height), kind) = (decoder.dimensions(), decoder.color_type());
+    let length = usize::try_from(decoder.total_bytes()).map_err(broken)?;
+    let mut data = vec![0; length];
+    decoder.read_image(&mut data).map_err(broken)?;
+    let raster = Raster { data, kind, grey };
+    let data = raster.into_rgb(background).ok_or_else(|| broken("a colour type that is not known"))?;
+    Ok(Rgb { width: width as usize, height: height as usize, data })
+}
+
+/// The number of pixels, if it is allowed.
+fn check_size(width: u64, height: u64) -> Result<u64, ItemError> {
+    match width.checked_mul(height) {
+        Some(0) => Err(broken("a picture without pixels")),
+        Some(pixels) if pixels <= PIXELS_MAX => Ok(pixels),
+        _ => Err(ItemError::new(
+            ItemErrorKind::TooLarge,
+            format!("{width} x {height} pixels, at most {PIXELS_MAX} are read"),
+        )),
+    }
+}
+
+fn broken(detail: impl fmt::Display) -> ItemError {
+    ItemError::new(ItemErrorKind::BrokenPicture, detail.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backgrounds() {
+        assert_eq!("drop".parse(), Ok(Background::Drop));
+        assert_eq!("white".parse(), Ok(Background::Colour([255; 3])));
+        assert_eq!("#0aFf01".parse(), Ok(Background::Colour([10, 255, 1])));
+        for wrong in ["", "#12345", "#1234567", "#+12345", "red", "#ééé"] {
+            assert!(wrong.parse::<Background>().is_err(), "{wrong}");
+        }
+        assert_eq!(Background::Colour([10, 255, 1]).to_string(), "#0aff01");
+    }
+
+    #[test]
+    fn what_is_not_a_picture() {
+        for bytes in [&b""[..], b"hello, world", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x04\0\0\0WEBP"]
+        {
+            let error = decode(bytes, Background::Drop).expect_err("no picture");
+            assert_eq!(error.kind, ItemErrorKind::BrokenPicture, "{bytes:?}");
+            assert!(!error.detail.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_from_its_header() {
+        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+        png.extend([0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 8, 2, 0, 0, 0, 0, 0, 0, 0]);
+        let error = decode(&png, Background::Drop).expect_err("65535 x 65535");
+        assert_eq!(error.kind, ItemErrorKind::TooLarge);
+        assert!(check_size(PIXELS_MAX, 1).is_ok() && check_size(PIXELS_MAX + 1, 1).is_err());
+    }
+}

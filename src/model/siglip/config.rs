@@ -1,0 +1,209 @@
+//! `config.json` of SigLIP: what is absent takes the defaults of transformers'
+//! `configuration_siglip.py` (the same in 4.x and 5.x).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::activation::Activation;
+use crate::model::json::Section;
+use crate::model::{Description, Family, checkpoint, display_name};
+
+/// Both towers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub text: TextConfig,
+    pub vision: VisionConfig,
+}
+
+/// What the blocks of either tower are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockConfig {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_layers: usize,
+    pub num_heads: usize,
+    pub activation: Activation,
+    pub layer_norm_eps: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextConfig {
+    pub blocks: BlockConfig,
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
+    /// Length of the vector: what the head projects to.
+    pub projection_size: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisionConfig {
+    pub blocks: BlockConfig,
+    /// Side of the square picture the tower takes, in pixels.
+    pub image_size: usize,
+    /// Side of a square patch, in pixels.
+    pub patch_size: usize,
+}
+
+impl VisionConfig {
+    /// Patches along one side. A border narrower than a patch is dropped, as a 'valid' convolution does.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+}
+
+impl Config {
+    /// Reads the parsed `config.json` of the folder `dir`.
+    ///
+    /// # Errors
+    /// A value that is wrong, or right and not supported, by its key.
+    pub fn parse(dir: &Path, config: &Value) -> Result<Self> {
+        let path = dir.join(checkpoint::CONFIG);
+        Ok(Self {
+            text: parse_text(&Section::new(&path, "text_config.", config.get("text_config")))?,
+            vision: parse_vision(&Section::new(&path, "vision_config.", config.get("vision_config")))?,
+        })
+    }
+
+    /// What the job and provenance need to know.
+    pub fn describe(&self, dir: &Path, config: &Value) -> Description {
+        Description {
+            family: Family::Siglip,
+            name: display_name(dir, config),
+            text_dim: self.text.projection_size,
+            image_dim: self.vision.blocks.hidden_size,
+            max_position_embeddings: self.text.max_position_embeddings,
+        }
+    }
+}
+
+fn parse_text(section: &Section<'_>) -> Result<TextConfig> {
+    let blocks = parse_blocks(section)?;
+    Ok(TextConfig {
+        vocab_size: section.count("vocab_size", 32_000)?,
+        max_position_embeddings: section.count("max_position_embeddings", 64)?,
+        projection_size: section.count("projection_size", blocks.hidden_size)?,
+        blocks,
+    })
+}
+
+fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
+    let channels = section.count("num_channels", 3)?;
+    if channels != 3 {
+        return Err(section.unsupported("num_channels", &channels.into()));
+    }
+    if !section.flag("vision_use_head", true)? {
+        // Without its pooling head the tower has no vector for a picture.
+        return Err(section.unsupported("vision_use_head", &false.into()));
+    }
+    let (image_size, patch_size) = (side(section, "image_size", 224)?, side(section, "patch_size", 16)?);
+    if patch_size > image_size {
+        return Err(section.wrong(
+            "patch_size",
+            &format!("at most `image_size`, {image_size}"),
+            &patch_size.into(),
+        ));
+    }
+    Ok(VisionConfig { blocks: parse_blocks(section)?, image_size, patch_size })
+}
+
+/// A side length, written as one number or as a list of two equal ones.
+fn side(section: &Section<'_>, key: &str, default: usize) -> Result<usize> {
+    match section.get(key) {
+        Some(Value::Array(sides)) if sides.len() == 2 && sides.first() == sides.last() => {
+            let single = serde_json::json!({ key: sides.first() });
+            Section::new(Path::new(checkpoint::CONFIG), "vision_config.", Some(&single)).count(key, default)
+        }
+        Some(found @ Value::Array(_)) => Err(section.unsupported(key, found)),
+        _ => section.count(key, default),
+    }
+}
+
+fn parse_blocks(section: &Section<'_>) -> Result<BlockConfig> {
+    let hidden_size = section.count("hidden_size", 768)?;
+    let num_heads = section.count("num_attention_heads", 12)?;
+    if hidden_size % num_heads != 0 {
+        let expected = format!("a divisor of `hidden_size`, {hidden_size}");
+        return Err(section.wrong("num_attention_heads", &expected, &num_heads.into()));
+    }
+    let layer_norm_eps = section.number("layer_norm_eps", 1e-6)?;
+    if layer_norm_eps < 0.0 {
+        return Err(section.wrong("layer_norm_eps", "positive", &layer_norm_eps.into()));
+    }
+    let name = section.text("hidden_act", "gelu_pytorch_tanh")?;
+    let activation = Activation::from_name(name).ok_or_else(|| -> Error {
+        let known = Activation::NAMES.map(|(name, _)| name).join(", ");
+        section.unsupported("hidden_act", &name.into()).hint(format!("supported: {known}"))
+    })?;
+    Ok(BlockConfig {
+        hidden_size,
+        intermediate_size: section.count("intermediate_size", 3072)?,
+        num_layers: section.count("num_hidden_layers", 12)?,
+        num_heads,
+        activation,
+        layer_norm_eps,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(config: &Value) -> Result<Config> {
+        Config::parse(Path::new("/m"), config)
+    }
+
+    #[test]
+    fn an_empty_config_is_the_base_model() {
+        let config = parse(&json!({"model_type": "siglip"})).expect("all defaults");
+        assert_eq!(config.text.vocab_size, 32_000);
+        assert_eq!(config.text.max_position_embeddings, 64);
+        assert_eq!(config.text.projection_size, 768);
+        assert_eq!((config.vision.image_size, config.vision.patch_size, config.vision.grid()), (224, 16, 14));
+        assert_eq!(config.vision.blocks, config.text.blocks);
+        assert_eq!(config.text.blocks.activation, Activation::GeluTanh);
+    }
+
+    #[test]
+    fn a_sparse_config_as_on_the_hub() {
+        // google/siglip-so400m-patch14-384 says this much and leaves the rest to the defaults.
+        let config = parse(&json!({
+            "text_config": {"hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16,
+                            "num_hidden_layers": 27, "model_type": "siglip_text_model"},
+            "vision_config": {"hidden_size": 1152, "image_size": 384, "intermediate_size": 4304,
+                              "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14},
+            "torch_dtype": "float32"
+        }))
+        .expect("as published");
+        assert_eq!(config.vision.grid(), 27, "the last 6 pixels are dropped");
+        assert_eq!(config.text.projection_size, 1152);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_name() {
+        let refusals = [
+            (json!({"vision_config": {"vision_use_head": false}}), "vision_config.vision_use_head"),
+            (json!({"vision_config": {"num_channels": 4}}), "vision_config.num_channels"),
+            (json!({"vision_config": {"image_size": [224, 256]}}), "vision_config.image_size"),
+            (json!({"vision_config": {"patch_size": 300}}), "vision_config.patch_size"),
+            (json!({"text_config": {"hidden_act": "xielu"}}), "text_config.hidden_act"),
+            (json!({"text_config": {"num_attention_heads": 7}}), "text_config.num_attention_heads"),
+            (json!({"text_config": {"hidden_size": 0}}), "text_config.hidden_size"),
+            (json!({"text_config": {"layer_norm_eps": "small"}}), "text_config.layer_norm_eps"),
+        ];
+        for (config, key) in refusals {
+            let message = parse(&config).expect_err(key).to_string();
+            assert!(message.contains(&format!("`{key}`")), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn sides_may_be_lists() {
+        let config = parse(&json!({"vision_config": {"image_size": [384, 384], "patch_size": [14, 14]}}));
+        let vision = config.expect("equal sides").vision;
+        assert_eq!((vision.image_size, vision.patch_size), (384, 14));
+    }
+}

@@ -1,0 +1,98 @@
+//! Ids, exactly as the reference's tokenizers give them.
+
+use std::path::Path;
+
+use hyperslab::error::ItemErrorKind;
+use hyperslab::model::siglip::Tokens;
+
+use super::{Array, expected, fixtures, inputs};
+
+fn check(what: &str, tokens: &Tokens, ids: &Array) {
+    let mut wrong = Vec::new();
+    for (text, row) in inputs().texts.iter().zip(ids.rows()) {
+        let row: Vec<i64> = row.iter().map(|&id| id as i64).collect();
+        match tokens.ids(text) {
+            Ok(found) if found == row => {}
+            Err(error) if text.trim().is_empty() => assert_eq!(error.kind, ItemErrorKind::EmptyCaption),
+            found => wrong.push(format!("{what}: {text:?}\n  expected {row:?}\n  found    {found:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A copy of a fixture's tokenizer, without the files named.
+fn copy(model: &str, without: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        let from = fixtures().join(model).join(name);
+        if from.exists() && !without.contains(&name) {
+            std::fs::copy(from, folder.path().join(name)).expect("copied");
+        }
+    }
+    folder
+}
+
+#[test]
+fn siglip() {
+    let ids = &expected("siglip/expected.safetensors")["text.ids"];
+    let load = |dir: &Path| Tokens::load(dir, 16, 380).expect("loads");
+    check("spiece.model", &load(&fixtures().join("siglip")), ids);
+    check("tokenizer.json", &load(copy("siglip", &["spiece.model"]).path()), ids);
+    check("spiece.model alone", &load(copy("siglip", &["tokenizer.json"]).path()), ids);
+}
+
+#[test]
+fn siglip_as_saved_by_transformers_5() {
+    let ids = &expected("siglip-f16/expected.safetensors")["text.ids"];
+    check("f16", &Tokens::load(&fixtures().join("siglip-f16"), 16, 380).expect("loads"), ids);
+}
+
+#[test]
+fn siglip2() {
+    let ids = &expected("siglip2/expected.safetensors")["text.ids"];
+    check("siglip2", &Tokens::load(&fixtures().join("siglip2"), 32, 626).expect("loads"), ids);
+}
+
+#[test]
+fn flags_and_padding_side_of_the_config_are_honoured() {
+    let folder = copy("siglip2", &[]);
+    let path = folder.path().join("tokenizer_config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    config["add_bos_token"] = true.into();
+    config["add_eos_token"] = true.into();
+    config["padding_side"] = "left".into();
+    std::fs::write(&path, config.to_string()).expect("written");
+    let ids = &expected("siglip2/expected-flags.safetensors")["text.ids"];
+    check("flags", &Tokens::load(folder.path(), 32, 626).expect("loads"), ids);
+}
+
+#[test]
+fn captions_without_text_are_failures_of_the_item() {
+    for model in ["siglip", "siglip2"] {
+        let tokens = Tokens::load(&fixtures().join(model), 32, 626).expect("loads");
+        for caption in ["", " ", "\t\n\u{3000}\u{1f}"] {
+            assert_eq!(tokens.ids(caption).expect_err("empty").kind, ItemErrorKind::EmptyCaption);
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let fails =
+        |dir: &Path, vocabulary: usize| Tokens::load(dir, 32, vocabulary).err().expect("refused").to_string();
+    assert!(fails(&fixtures().join("siglip"), 379).contains("379"));
+    assert!(fails(&fixtures().join("siglip2"), 600).contains("600"));
+    let none = copy("siglip", &["spiece.model", "tokenizer.json"]);
+    assert!(fails(none.path(), 380).contains("tokenizer.json"));
+    let broken = copy("siglip2", &[]);
+    std::fs::write(broken.path().join("tokenizer.json"), "{\"model\": {\"type\": \"BPE\"}}")
+        .expect("written");
+    assert!(fails(broken.path(), 626).contains("tokenizer.json"));
+    std::fs::write(broken.path().join("tokenizer.json"), "{\"model\": {\"type\": \"WordPiece\"}}")
+        .expect("written");
+    assert!(fails(broken.path(), 626).contains("WordPiece"));
+    let garbage = copy("siglip", &["tokenizer.json"]);
+    std::fs::write(garbage.path().join("spiece.model"), "not a protocol buffer").expect("written");
+    assert!(fails(garbage.path(), 380).contains("spiece.model"));
+}
