@@ -1,0 +1,82 @@
+//! Which device each rank computes on, and with how many threads it decodes.
+
+use super::cores;
+use super::request::EmbedRequest;
+use crate::comm::World;
+use crate::error::{Context, Error, Result};
+use crate::input::Kind;
+use crate::model::device::{self, Device, Precision};
+
+/// What a rank computes with.
+pub struct RankDevice {
+    pub device: Device,
+    pub precision: Precision,
+    /// The device's name, the same on every rank.
+    pub model: String,
+    pub decode_threads: usize,
+}
+
+impl RankDevice {
+    pub fn is_gpu(&self) -> bool {
+        self.device != Device::Cpu
+    }
+
+    /// Items per batch where nothing is asked for: enough to fill the device, and on a CPU few enough to
+    /// stay in its caches. Captions have 64 tokens, views of so400m at 384 have 729.
+    pub fn default_batch_size(&self, kind: Kind) -> usize {
+        match (self.is_gpu(), kind) {
+            (true, Kind::Text) => 512,
+            (true, Kind::Image) => 128,
+            (false, Kind::Text) => 32,
+            (false, Kind::Image) => 8,
+        }
+    }
+}
+
+/// Chooses this rank's device. Collective.
+///
+/// # Errors
+/// A GPU that should be there and is not; too few GPUs; ranks on different devices, whose vectors would
+/// depend on who computed them.
+pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
+    let probe = device::probe(request.device);
+    let told = serde_json::to_vec(&probe.visible).context(|| "cannot encode devices")?;
+    let node: Vec<Vec<String>> = world
+        .node_gather(&told)
+        .iter()
+        .map(|bytes| serde_json::from_slice(bytes).context(|| "cannot decode devices"))
+        .collect::<Result<_>>()?;
+    let chosen = device::choose(request.device, &probe, world.local_rank(), &node, request.share_gpu);
+    let device = world.agree(chosen)?;
+    let model = match device {
+        Device::Cpu => device::cpu_name(),
+        Device::Cuda(index) => probe.names.get(index).cloned().unwrap_or_else(|| "unknown GPU".to_owned()),
+    };
+    let cores = cores::usable_cores(world)?;
+    let decode_threads = request.decode_threads.unwrap_or(cores);
+    let decodes_views = request.outputs.iter().any(|output| output.kind == Kind::Image);
+    if device != Device::Cpu
+        && decodes_views
+        && world.is_root()
+        && let Some(warning) = cores::too_few_for_gpu(decode_threads)
+    {
+        tracing::warn!("{warning}");
+    }
+    let precision = request.precision.unwrap_or_else(|| Precision::default_for(device));
+    world.agree(check_equal(world, &model))?;
+    Ok(RankDevice { device, precision, model, decode_threads })
+}
+
+/// Bit-identical results at any number of ranks need one kind of device.
+fn check_equal(world: &World, model: &str) -> Result<()> {
+    let models = world.all_gather(model.as_bytes());
+    match models.iter().position(|other| other != model.as_bytes()) {
+        None => Ok(()),
+        Some(rank) => Err(Error::new(format!(
+            "rank {} computes on {model}, rank {rank} on {}: vectors would depend on who computed them",
+            world.rank(),
+            String::from_utf8_lossy(&models[rank])
+        ))
+        .hint("ask the batch system for one kind of device (Slurm: --gres=gpu:TYPE:N or --constraint)")),
+    }
+}

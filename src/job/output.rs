@@ -1,0 +1,257 @@
+//! One output, from its start decision to its seal.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::devices::RankDevice;
+use super::pipeline::{Pipeline, PipelineSettings};
+use super::prepare::Prepared;
+use super::progress::Progress;
+use super::report::{OutputReport, RankReport, write_run_json};
+use super::request::EmbedRequest;
+use super::rounds::{Limits, Rounds, check_failures};
+use super::signals::StopFlag;
+use super::spans::{Span, Stopwatch};
+use super::start::{self, Start};
+use super::{ROUND_BYTES_MAX, seal, shared_file};
+use crate::comm::World;
+use crate::error::{Context, Error, Result};
+use crate::input::Kind;
+use crate::model::{self, Model};
+use crate::plan::{self, Blocks, Table};
+use crate::store::{Committed, Contents, Header, Holder, Journal, Stage};
+
+/// What every output of a job is run with.
+pub struct OutputJob<'a> {
+    pub world: &'a World,
+    pub request: &'a EmbedRequest,
+    pub device: &'a RankDevice,
+    pub stop: &'a StopFlag,
+}
+
+impl OutputJob<'_> {
+    /// Makes one output; `began` is when its wall time begins. Returns what rank 0 has to say.
+    ///
+    /// # Errors
+    /// A failure of any rank, the same on all.
+    pub fn run(&self, prepared: Prepared, began: Instant) -> Result<String> {
+        let mut watch = Stopwatch::start_at(Span::Start, began);
+        let world = self.world;
+        let output = prepared.paths.output.clone();
+        let (journal, committed) = self.open_journal(&prepared)?;
+        if prepared.start == Start::Done {
+            return Ok(format!("{} is complete; nothing to do\n", output.display()));
+        }
+        let blocks = Blocks::new(prepared.header.rows, prepared.header.block_rows);
+        let mut report = OutputReport {
+            rows: blocks.rows(),
+            blocks_skipped: committed.digests.len() as u64,
+            fingerprint: prepared.header.fingerprint.digest().to_string(),
+            program: crate::PROGRAM.to_owned(),
+            ..OutputReport::default()
+        };
+        self.announce(&prepared, &report, blocks);
+        let (committed, rows_here) = self.compute(&prepared, journal, committed, &mut report, &mut watch)?;
+        if self.request.seal {
+            watch.switch(Span::Seal);
+            let kind = prepared.spool.header().kind;
+            let contents = contents(&prepared.header, kind, &prepared.table, &committed);
+            seal::seal(world, &prepared.paths, &contents, self.request.compression, self.stop)?;
+            report.sealed = true;
+        }
+        report.count_failures(&committed);
+        report.wall_s = began.elapsed().as_secs_f64();
+        report.add_ranks(self.gather_ranks(rows_here, watch)?);
+        if world.is_root() {
+            report.output_bytes = std::fs::metadata(&output).map_or(0, |metadata| metadata.len());
+            // The output is complete, whether or not its report can be written.
+            if let Err(error) = write_run_json(&output, &report) {
+                tracing::warn!("{error}");
+            }
+        }
+        drop(prepared.lock);
+        Ok(format!("{}\n{}", output.display(), report.summary(&output)))
+    }
+
+    /// Brings the files into the state that the start needs; the journal of a resume is on rank 0, what
+    /// is committed on every rank.
+    fn open_journal(&self, prepared: &Prepared) -> Result<(Option<Journal>, Committed)> {
+        let mut journal = None;
+        let bytes = self.world.from_root(|| {
+            let opened = start::prepare(&prepared.paths, prepared.start, &prepared.header)?;
+            let (opened, committed) = opened.unzip();
+            journal = opened;
+            serde_json::to_vec(&committed.unwrap_or_default())
+                .context(|| "cannot encode the committed blocks")
+        })?;
+        let committed = serde_json::from_slice(&bytes).context(|| "cannot decode the committed blocks")?;
+        Ok((journal, committed))
+    }
+
+    fn announce(&self, prepared: &Prepared, report: &OutputReport, blocks: Blocks) {
+        if self.world.is_root() {
+            tracing::info!(
+                "{}: rows {}, assets {}, blocks {} of {} rows: {} skipped (committed before), {} to compute",
+                prepared.paths.output.display(),
+                blocks.rows(),
+                prepared.table.len(),
+                blocks.count(),
+                blocks.block_rows(),
+                report.blocks_skipped,
+                blocks.count() - report.blocks_skipped,
+            );
+            tracing::info!(
+                "ranks {}, device {} in {}, batch size {}, decoding threads per rank {}",
+                self.world.size(),
+                self.device.model,
+                self.device.precision,
+                prepared.batch_size,
+                self.device.decode_threads,
+            );
+        }
+    }
+
+    /// Computes and commits what is not committed yet; returns what is committed then, and how many rows
+    /// this rank computed.
+    fn compute(
+        &self,
+        prepared: &Prepared,
+        journal: Option<Journal>,
+        committed: Committed,
+        report: &mut OutputReport,
+        watch: &mut Stopwatch,
+    ) -> Result<(Committed, u64)> {
+        let (world, header) = (self.world, &prepared.header);
+        let blocks = Blocks::new(header.rows, header.block_rows);
+        let done: Vec<_> = committed.digests.keys().map(|&block| block..block + 1).collect();
+        let pending = plan::pending(0..blocks.count(), &done);
+        let limits = self.limits(header);
+        check_failures(&committed, limits.failures).map_err(Error::on_all_ranks)?;
+        if pending.is_empty() {
+            return Ok((committed, 0));
+        }
+        // Before the stage: a model that does not load must not leave a run behind.
+        let model = self.load_model(prepared)?;
+        let (stage, journal) = self.open_stage(prepared, journal)?;
+        let share = plan::share(&pending, world.rank() as u64, world.size() as u64);
+        // Before the model thread starts its own watch, so that no time counts twice.
+        watch.switch(Span::Write);
+        let compute_began = Instant::now();
+        let pipeline = self.start_pipeline(prepared, model, share.clone(), limits)?;
+        let rows_before = committed.rows(blocks);
+        let label = prepared.header.fingerprint.parts.get("kind").map_or("embed", String::as_str);
+        let mut progress = Progress::new(label, blocks.rows(), rows_before, world.is_root());
+        let stop = self.stop;
+        let mut rounds = Rounds {
+            world,
+            stage: &stage,
+            journal,
+            blocks,
+            stored: header.stored,
+            limits,
+            stop,
+            committed,
+            rows_here: 0,
+        };
+        rounds.run(plan::Runs::new(share), &pipeline, &mut progress)?;
+        let compute_s = compute_began.elapsed().as_secs_f64();
+        // While the model thread ran, its own spans tell where the time went.
+        watch.replace(compute_began, &pipeline.finish()?);
+        let (committed, rows_here) = (rounds.committed, rounds.rows_here);
+        world.agree(stage.finish())?;
+        report.rows_computed = committed.rows(blocks) - rows_before;
+        report.blocks_computed = committed.digests.len() as u64 - report.blocks_skipped;
+        report.rows_per_s = report.rows_computed as f64 / compute_s.max(1e-9);
+        Ok((committed, rows_here))
+    }
+
+    /// Opens the stage of a resume, or creates it and then the journal that gives it meaning.
+    fn open_stage(&self, prepared: &Prepared, journal: Option<Journal>) -> Result<(Stage, Option<Journal>)> {
+        let (world, header, paths) = (self.world, &prepared.header, &prepared.paths);
+        let shape = (header.rows, header.dim);
+        if prepared.start == Start::Resume {
+            shared_file::check(world, &paths.partial)?;
+            let stage = Stage::open(&paths.partial, shape, header.stored, world.raw());
+            return Ok((world.agree(stage)?, journal));
+        }
+        shared_file::create(world, &paths.partial)?;
+        let stage = Stage::create(&paths.partial, shape, header.stored, world.raw(), world.is_root());
+        let stage = world.agree(stage)?;
+        let journal =
+            if world.is_root() { Journal::create(&paths.journal, header).map(Some) } else { Ok(None) };
+        Ok((stage, world.agree(journal)?))
+    }
+
+    fn limits(&self, header: &Header) -> Limits {
+        let block_bytes = header.block_rows * header.dim * header.stored.size_bytes() as u64;
+        let fits = (ROUND_BYTES_MAX / block_bytes.max(1)).max(1);
+        Limits {
+            round_blocks: self.request.round_blocks.map_or(fits, |blocks| blocks.clamp(1, fits)),
+            failures: self.request.max_failures.of(header.rows),
+        }
+    }
+
+    fn load_model(&self, prepared: &Prepared) -> Result<Model> {
+        let settings = model::Settings {
+            device: self.device.device,
+            precision: self.device.precision,
+            background: self.request.background,
+            threads: self.request.threads,
+        };
+        self.world.agree(model::load(&self.request.model, prepared.modality, &settings))
+    }
+
+    fn start_pipeline(
+        &self,
+        prepared: &Prepared,
+        model: Model,
+        share: Vec<std::ops::Range<u64>>,
+        limits: Limits,
+    ) -> Result<Pipeline> {
+        let renders = prepared.spool.header().source.renders.clone().unwrap_or_default();
+        let settings = PipelineSettings {
+            renders,
+            batch_size: prepared.batch_size,
+            decode_threads: self.device.decode_threads.max(1),
+            model_threads: self.request.threads,
+            blocks_ahead: limits.round_blocks as usize,
+        };
+        let started = Pipeline::start(Arc::clone(&prepared.spool), share, model, settings);
+        self.world.agree(started)
+    }
+
+    /// Every rank's place and time, by rank.
+    fn gather_ranks(&self, rows_here: u64, watch: Stopwatch) -> Result<Vec<RankReport>> {
+        let rank = RankReport {
+            host: Holder::this().host,
+            device: self.device.model.clone(),
+            decode_threads: self.device.decode_threads,
+            rows: rows_here,
+            spans: watch.stop(),
+        };
+        let bytes = serde_json::to_vec(&rank).context(|| "cannot encode a rank's report")?;
+        let ranks = self.world.all_gather(&bytes);
+        ranks
+            .iter()
+            .map(|bytes| serde_json::from_slice(bytes).context(|| "cannot decode a rank's report"))
+            .collect()
+    }
+}
+
+/// What the sealed file of a journal holds.
+pub fn contents<'a>(
+    header: &'a Header,
+    kind: Kind,
+    table: &'a Table,
+    committed: &'a Committed,
+) -> Contents<'a> {
+    Contents {
+        row_per_view: kind == Kind::Image,
+        table,
+        blocks: Blocks::new(header.rows, header.block_rows),
+        dim: header.dim,
+        stored: header.stored,
+        fingerprint: &header.fingerprint,
+        committed,
+    }
+}

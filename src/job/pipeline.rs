@@ -1,0 +1,379 @@
+//! One rank's way from rows of the spool to rows of vectors:
+//!
+//! ```text
+//! feeder ──items──> decoding threads ──prepared──> model thread ──blocks──> the rank's main thread
+//!    └──────────batches, in order──────────────────────┘
+//! ```
+//! Every arrow is a bounded queue, so memory is bounded by settings and never by the data set. Batches
+//! keep their order and their slots: each has a channel of its own on which its items arrive in any order.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use ndarray::{Array2, s};
+use rustix::fs::OFlags;
+
+use super::spans::{Span, Spans, Stopwatch};
+use crate::comm::shielded;
+use crate::error::{Context, Error, Exit, ItemError, ItemErrorKind, Result};
+use crate::input::{Row, Spool};
+use crate::model::{self, Embedder, Item, Model, Prepared, Preparer};
+use crate::plan;
+
+/// A picture file larger than this is not read into memory.
+const VIEW_BYTES_MAX: u64 = 1 << 30;
+/// Batches that may be decoded ahead of the model.
+const BATCHES_AHEAD: usize = 3;
+/// How long the end of a job waits for its threads.
+const END_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often, and how long apart, a file is read again after an error that may pass.
+const READS: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the pipeline needs beside the model.
+pub struct PipelineSettings {
+    /// Where the views' paths begin.
+    pub renders: PathBuf,
+    pub batch_size: usize,
+    pub decode_threads: usize,
+    /// libtorch's threads inside one operation on a CPU.
+    pub model_threads: usize,
+    /// Finished blocks that may wait for the main thread.
+    pub blocks_ahead: usize,
+}
+
+/// A block's vectors `[rows, dim]`, and which of its rows have none.
+pub struct BlockRows {
+    pub block: u64,
+    pub vectors: Array2<f32>,
+    /// Index within the block, and why.
+    pub failures: Vec<(usize, ItemError)>,
+}
+
+/// The running threads of a rank. Dropping it ends them, after the batches in hand: the process may not
+/// exit under a thread that is inside libtorch.
+pub struct Pipeline {
+    /// Gone once the pipeline is to end.
+    blocks: Option<Receiver<Result<BlockRows>>>,
+    /// Tells the model thread to stop after the batch in hand.
+    ending: Arc<AtomicBool>,
+    model_thread: Option<JoinHandle<Spans>>,
+    other_threads: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Starts to compute the blocks of `share`, in order.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(
+        spool: Arc<Spool>,
+        share: Vec<Range<u64>>,
+        model: Model,
+        settings: PipelineSettings,
+    ) -> Result<Self> {
+        // Before the channels: if a thread cannot be started, their ends are dropped first, and the
+        // threads that wait on them end.
+        let mut pipeline =
+            Self { blocks: None, ending: Arc::default(), model_thread: None, other_threads: Vec::new() };
+        let (batch_sender, batches) = bounded(BATCHES_AHEAD);
+        let (item_sender, items) = bounded(settings.batch_size);
+        let (block_sender, blocks) = bounded(settings.blocks_ahead);
+        pipeline.blocks = Some(blocks);
+        let renders: Arc<Path> = settings.renders.into();
+        for _ in 0..settings.decode_threads {
+            let (items, preparer, renders) =
+                (items.clone(), Arc::clone(&model.preparer), Arc::clone(&renders));
+            let decode = spawn("decode", move || decode_items(&items, preparer.as_ref(), &renders))?;
+            pipeline.other_threads.push(decode);
+        }
+        // Only the decoding threads hold this end: when they are gone, the feeder must notice.
+        drop(items);
+        let feeder =
+            Feeder { spool, batch_size: settings.batch_size, batches: batch_sender, items: item_sender };
+        pipeline.other_threads.push(spawn("feed", move || feeder.run(share))?);
+        let (mut embedder, threads) = (model.embedder, settings.model_threads);
+        let ending = Arc::clone(&pipeline.ending);
+        pipeline.model_thread = Some(spawn("model", move || {
+            model::device::set_model_threads(threads);
+            compute_blocks(embedder.as_mut(), &batches, &block_sender, &ending)
+        })?);
+        Ok(pipeline)
+    }
+
+    /// The next block of the share, waiting for it; `None` after the last one.
+    ///
+    /// # Errors
+    /// The spool cannot be read, or the model fails.
+    pub fn next_block(&self) -> Option<Result<BlockRows>> {
+        self.blocks.as_ref()?.recv().ok()
+    }
+
+    /// Where the model thread's time went, after the last block.
+    ///
+    /// # Errors
+    /// The thread panicked (the panic hook has ended the job then).
+    pub fn finish(mut self) -> Result<Spans> {
+        let model_thread = self.model_thread.take();
+        model_thread
+            .and_then(|thread| thread.join().ok())
+            .ok_or_else(|| Error::new("the model thread panicked").exit(Exit::Bug))
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        // Without a receiver the model thread ends, then the feeder, then the decoding threads.
+        self.ending.store(true, Ordering::Relaxed);
+        self.blocks = None;
+        let began = Instant::now();
+        let is_running = || {
+            self.model_thread.as_ref().is_some_and(|thread| !thread.is_finished())
+                || self.other_threads.iter().any(|thread| !thread.is_finished())
+        };
+        // A thread may sit in a read from a file system that is gone: it is left behind.
+        while is_running() && began.elapsed() < END_WAIT_MAX {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .context(|| format!("cannot start a {name} thread"))
+}
+
+/// An item's outcome in its batch.
+type Slot = (usize, std::result::Result<Prepared, Failure>);
+
+/// Whose fault it is that an item has nothing to embed.
+enum Failure {
+    /// Its own: its row is marked.
+    Item(ItemError),
+    /// The machine's: marking the row would make the vectors depend on where they were computed.
+    Rank(Error),
+}
+
+impl From<ItemError> for Failure {
+    fn from(error: ItemError) -> Self {
+        Self::Item(error)
+    }
+}
+
+/// An item on its way to a decoding thread, and where its outcome goes.
+struct Task {
+    slot: usize,
+    row: Row,
+    done: Sender<Slot>,
+}
+
+/// A batch on its way to the model: its items arrive on `slots`.
+struct Batch {
+    block: u64,
+    /// Rows of the whole block.
+    block_rows: usize,
+    /// The batch's rows within the block.
+    rows: Range<usize>,
+    slots: Receiver<Slot>,
+}
+
+struct Feeder {
+    spool: Arc<Spool>,
+    batch_size: usize,
+    batches: Sender<Result<Batch>>,
+    items: Sender<Task>,
+}
+
+impl Feeder {
+    /// Walks through the share; ends early when the receivers are gone, i.e. the job is ending.
+    fn run(&self, share: Vec<Range<u64>>) {
+        for block in share.into_iter().flatten() {
+            match self.spool.block(block) {
+                Ok(rows) => {
+                    if self.feed(block, rows).is_none() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let _ = self.batches.send(Err(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn feed(&self, block: u64, rows: Vec<Row>) -> Option<()> {
+        let block_rows = rows.len();
+        let mut rows = rows.into_iter();
+        for range in plan::batches(block_rows, self.batch_size) {
+            let (done, slots) = bounded(range.len());
+            let items = rows.by_ref().take(range.len());
+            self.batches.send(Ok(Batch { block, block_rows, rows: range, slots })).ok()?;
+            for (slot, row) in items.enumerate() {
+                self.items.send(Task { slot, row, done: done.clone() }).ok()?;
+            }
+        }
+        Some(())
+    }
+}
+
+fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, renders: &Path) {
+    model::device::set_decode_threads();
+    for Task { slot, row, done } in items {
+        let outcome = match row {
+            Row::Caption(text) => prepare(preparer, Item::Caption(&text)),
+            Row::View { path, bytes } => read_view(&renders.join(path), bytes, renders)
+                .and_then(|bytes| prepare(preparer, Item::View(&bytes))),
+        };
+        // The model thread has gone only if the job is ending.
+        let _ = done.send((slot, outcome));
+    }
+}
+
+fn prepare(preparer: &dyn Preparer, item: Item<'_>) -> std::result::Result<Prepared, Failure> {
+    let outcome = shielded(|| preparer.prepare(item)).map_err(|panic| {
+        // Foreign code that panics on this item: every resume would meet it again.
+        let kind = match item {
+            Item::Caption(_) => ItemErrorKind::Unreadable,
+            Item::View(_) => ItemErrorKind::BrokenPicture,
+        };
+        ItemError::new(kind, format!("the decoder gave up: {panic}"))
+    })?;
+    Ok(outcome?)
+}
+
+/// A view's bytes; `planned` is its size when the plan was made, 0 if unknown.
+fn read_view(path: &Path, planned: u64, renders: &Path) -> std::result::Result<Vec<u8>, Failure> {
+    let mut attempt = 1;
+    let bytes = loop {
+        match read_at_most(path, planned) {
+            Ok(bytes) => break bytes,
+            Err(error) if is_items_own(&error) && renders.is_dir() => {
+                return Err(ItemError::new(ItemErrorKind::Unreadable, error.to_string()).into());
+            }
+            Err(_) if attempt < READS => {
+                attempt += 1;
+                std::thread::sleep(READ_PAUSE);
+            }
+            Err(error) => {
+                let error = Error::new(format!("cannot read {}: {error}", path.display()));
+                return Err(Failure::Rank(error.hint(
+                    "this is the file system's or the machine's trouble, not the picture's: mend it and run the \
+                     same command again",
+                )));
+            }
+        }
+    };
+    let found = bytes.len() as u64;
+    if found > VIEW_BYTES_MAX {
+        return Err(ItemError::new(ItemErrorKind::TooLarge, format!("over {VIEW_BYTES_MAX} bytes")).into());
+    }
+    // The plan's digest stands for the input: another file under the same name is not that input.
+    if planned != 0 && found != planned {
+        let detail = format!("{found} bytes, {planned} when the plan was made");
+        return Err(ItemError::new(ItemErrorKind::Unreadable, detail).into());
+    }
+    Ok(bytes)
+}
+
+fn read_at_most(path: &Path, planned: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(planned.min(VIEW_BYTES_MAX) as usize);
+    // Without NONBLOCK, opening a pipe would wait for its writer forever.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a plain file"));
+    }
+    file.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether reading failed because of the one file, wherever it is read.
+fn is_items_own(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    };
+    matches!(
+        error.kind(),
+        NotFound | PermissionDenied | IsADirectory | NotADirectory | InvalidFilename | InvalidInput
+    )
+}
+
+/// The model thread: batches in order, gathered into blocks.
+fn compute_blocks(
+    embedder: &mut dyn Embedder,
+    batches: &Receiver<Result<Batch>>,
+    blocks: &Sender<Result<BlockRows>>,
+    ending: &AtomicBool,
+) -> Spans {
+    let mut watch = Stopwatch::start(Span::Decode);
+    let mut block: Option<BlockRows> = None;
+    for batch in batches {
+        let outcome = batch.and_then(|batch| {
+            let rows = block.get_or_insert_with(|| BlockRows {
+                block: batch.block,
+                vectors: Array2::zeros((batch.block_rows, embedder.dim())),
+                failures: Vec::new(),
+            });
+            compute_batch(embedder, &batch, rows, &mut watch)?;
+            Ok(batch.rows.end == batch.block_rows)
+        });
+        watch.switch(Span::Write);
+        let goes_on = match outcome {
+            Ok(true) => block.take().is_none_or(|rows| blocks.send(Ok(rows)).is_ok()),
+            Ok(false) => true,
+            Err(error) => {
+                // Nobody is left to tell if the receiver has gone.
+                let _ = blocks.send(Err(error));
+                false
+            }
+        };
+        if !goes_on || ending.load(Ordering::Relaxed) {
+            break;
+        }
+        watch.switch(Span::Decode);
+    }
+    watch.stop()
+}
+
+fn compute_batch(
+    embedder: &mut dyn Embedder,
+    batch: &Batch,
+    block: &mut BlockRows,
+    watch: &mut Stopwatch,
+) -> Result<()> {
+    let mut slots: Vec<Option<Prepared>> = batch.rows.clone().map(|_| None).collect();
+    let mut failures = Vec::new();
+    for (slot, outcome) in batch.slots.iter().take(slots.len()) {
+        match outcome {
+            Ok(prepared) => slots[slot] = Some(prepared),
+            Err(Failure::Item(error)) => failures.push((batch.rows.start + slot, error)),
+            Err(Failure::Rank(error)) => return Err(error),
+        }
+    }
+    watch.switch(Span::Model);
+    // A batch with nothing in it is not worth computing; its rows are all marked below.
+    if slots.iter().any(Option::is_some) {
+        let vectors = embedder.embed(&slots)?;
+        block.vectors.slice_mut(s![batch.rows.clone(), ..]).assign(&vectors);
+        let not_finite = (vectors.outer_iter().zip(&slots).enumerate())
+            .filter(|(_, (vector, slot))| slot.is_some() && !vector.iter().all(|value| value.is_finite()))
+            .map(|(slot, _)| (batch.rows.start + slot, ItemError::new(ItemErrorKind::NotFinite, "")));
+        failures.extend(not_finite);
+    }
+    watch.switch(Span::Decode);
+    // Decoding threads finish in any order; files must not depend on it.
+    failures.sort_by_key(|(row, _)| *row);
+    block.failures.append(&mut failures);
+    Ok(())
+}

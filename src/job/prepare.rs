@@ -1,0 +1,232 @@
+//! Before anything is computed: every output planned, locked and decided about, so that what is wrong
+//! with the last one is known at once and not after hours.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::HumanBytes;
+
+use super::ROUND_BYTES_MAX;
+use super::devices::RankDevice;
+use super::request::{EmbedRequest, OutputRequest};
+use super::start::Start;
+use super::{spool, start};
+use crate::comm::{World, shielded};
+use crate::error::{Context, Error, Result};
+use crate::input::{Kind, Spool};
+use crate::model::{self, Description, Modality};
+use crate::plan::Table;
+use crate::store::{Digest, DiskNeed, FileShape, Fingerprint, Header, Lock, OutputPaths, Space, remove};
+
+/// An output that is ready to be computed.
+pub struct Prepared {
+    pub paths: OutputPaths,
+    /// On rank 0.
+    pub lock: Option<Lock>,
+    pub header: Header,
+    pub spool: Arc<Spool>,
+    pub table: Table,
+    pub start: Start,
+    pub modality: Modality,
+    pub batch_size: usize,
+}
+
+impl Prepared {
+    /// What decides about the size of its files.
+    fn shape(&self) -> FileShape {
+        FileShape {
+            row_per_view: self.modality == Modality::Image,
+            assets: self.table.len() as u64,
+            rows: self.header.rows,
+            longest_id: self.table.longest_id() as u64,
+            dim: self.header.dim,
+            block_rows: self.header.block_rows,
+            // It is there already, and taken off the free space.
+            spool_bytes: [&self.paths.plan_new, &self.paths.plan]
+                .into_iter()
+                .find_map(|path| std::fs::metadata(path).ok())
+                .map_or(0, |spool| spool.len()),
+        }
+    }
+}
+
+/// What all outputs of a job have in common.
+struct Common<'a> {
+    world: &'a World,
+    request: &'a EmbedRequest,
+    device: &'a RankDevice,
+    description: Description,
+    weights_sha256: String,
+    tokenizer_sha256: String,
+}
+
+/// Prepares every output of the request. Collective.
+///
+/// # Errors
+/// What is wrong with model, input, target or leftovers, from any rank.
+pub fn prepare_all(world: &World, request: &EmbedRequest, device: &RankDevice) -> Result<Vec<Prepared>> {
+    let description = world.agree(model::describe(&request.model))?;
+    let digests = world.from_root(|| {
+        let digests = model::checkpoint::digests(&request.model)?;
+        serde_json::to_vec(&(digests.weights, digests.tokenizer)).context(|| "cannot encode digests")
+    })?;
+    let (weights_sha256, tokenizer_sha256) =
+        serde_json::from_slice(&digests).context(|| "cannot decode digests")?;
+    let common = Common { world, request, device, description, weights_sha256, tokenizer_sha256 };
+    common.prepare_each()
+}
+
+/// Whether the target's disk can hold the whole job, from the first stage to the last sealed file. On
+/// rank 0.
+fn check_disk(request: &EmbedRequest, prepared: &[Prepared]) -> Result<()> {
+    let unfinished: Vec<&Prepared> = prepared.iter().filter(|output| output.start != Start::Done).collect();
+    let needs: Vec<DiskNeed> = unfinished
+        .iter()
+        .map(|output| DiskNeed::of(&output.shape(), output.header.stored, request.compression))
+        .collect();
+    let outputs: Vec<PathBuf> = unfinished.iter().map(|output| output.paths.output.clone()).collect();
+    let folder = outputs.first().and_then(|output| output.parent()).unwrap_or(Path::new("."));
+    // Without a seal the files stay side by side as they are while running.
+    let need =
+        if request.seal { DiskNeed::most_in_turn(&needs) } else { needs.iter().map(DiskNeed::running).sum() };
+    Space::of(folder, &outputs)?.refuse_short(need)
+}
+
+/// A block is held in memory and written in one piece.
+fn check_block(header: &Header) -> Result<()> {
+    let row_bytes = header.dim * header.stored.size_bytes() as u64;
+    let rows = header.block_rows.min(header.rows);
+    let bytes = u128::from(rows) * u128::from(row_bytes);
+    if bytes <= u128::from(ROUND_BYTES_MAX) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "a block of {rows} rows takes {} of memory; at most {} are possible",
+        HumanBytes(u64::try_from(bytes).unwrap_or(u64::MAX)),
+        HumanBytes(ROUND_BYTES_MAX)
+    ))
+    .hint(format!(
+        "--block-rows {} or fewer; leave it out for the default",
+        ROUND_BYTES_MAX / row_bytes.max(1)
+    )))
+}
+
+/// Takes the lock of an output on rank 0. Collective.
+///
+/// # Errors
+/// Another job holds it, or the folder cannot be written.
+pub fn lock(world: &World, paths: &OutputPaths) -> Result<Option<Lock>> {
+    let lock = if world.is_root() { Lock::acquire(&paths.lock).map(Some) } else { Ok(None) };
+    world.agree(lock)
+}
+
+/// Makes the folder of an output. On rank 0.
+fn make_folder(paths: &OutputPaths) -> Result<()> {
+    let folder = paths.output.parent().unwrap_or(Path::new(""));
+    if folder == Path::new("") {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)
+        .context(|| format!("cannot create the output directory {}", folder.display()))
+}
+
+impl Common<'_> {
+    fn prepare_each(&self) -> Result<Vec<Prepared>> {
+        let outputs = &self.request.outputs;
+        let prepared: Vec<Prepared> =
+            outputs.iter().map(|output| self.prepare(output)).collect::<Result<_>>()?;
+        let checked = if self.world.is_root() { check_disk(self.request, &prepared) } else { Ok(()) };
+        if checked.is_err() {
+            // What was refused leaves nothing behind.
+            for output in &prepared {
+                let _ = remove(&output.paths.plan_new);
+            }
+        }
+        self.world.agree(checked)?;
+        Ok(prepared)
+    }
+
+    fn prepare(&self, output: &OutputRequest) -> Result<Prepared> {
+        let world = self.world;
+        let paths = OutputPaths::new(&output.output);
+        world.agree(if world.is_root() { make_folder(&paths) } else { Ok(()) })?;
+        let lock = lock(world, &paths)?;
+        let prepared = self.prepare_locked(output, &paths);
+        if prepared.is_err() && world.is_root() {
+            // What was refused leaves nothing behind.
+            let _ = remove(&paths.plan_new);
+        }
+        Ok(Prepared { lock, ..prepared? })
+    }
+
+    fn prepare_locked(&self, output: &OutputRequest, paths: &OutputPaths) -> Result<Prepared> {
+        let (world, request) = (self.world, self.request);
+        let spool = spool::make_or_open(world, output, paths, request.overwrite)?;
+        let table = spool::broadcast_table(world, &spool)?;
+        if table.rows() == 0 {
+            return Err(Error::new(format!("there is nothing to embed for {}", paths.output.display()))
+                .hint("`hyperslab plan` with the same options shows what is found")
+                .on_all_ranks());
+        }
+        let (modality, dim) = match output.kind {
+            Kind::Text => (Modality::Text, self.description.text_dim),
+            Kind::Image => (Modality::Image, self.description.image_dim),
+        };
+        let batch_size = request.batch_size.unwrap_or_else(|| self.device.default_batch_size(output.kind));
+        let header = Header {
+            fingerprint: self.fingerprint(output, &spool, modality, batch_size)?,
+            rows: spool.header().rows,
+            block_rows: spool.header().block_rows,
+            dim: dim as u64,
+            stored: request.stored,
+            overwrites: request.overwrite,
+        };
+        world.agree(check_block(&header))?;
+        let decided = world.from_root(|| {
+            let start = start::decide(paths, &header, request.overwrite)?;
+            serde_json::to_vec(&start).context(|| "cannot encode the decision")
+        })?;
+        let start = serde_json::from_slice(&decided).context(|| "cannot decode the decision")?;
+        let paths = paths.clone();
+        Ok(Prepared { paths, lock: None, header, spool, table, start, modality, batch_size })
+    }
+
+    /// What this output's vectors depend on.
+    fn fingerprint(
+        &self,
+        output: &OutputRequest,
+        spool: &Spool,
+        modality: Modality,
+        batch_size: usize,
+    ) -> Result<Fingerprint> {
+        let request = self.request;
+        // The tokenizers crate panics on some broken files.
+        let read = || model::preprocessing(&request.model, modality, request.background);
+        let preprocessing = shielded(read).unwrap_or_else(|panic| {
+            Err(Error::new(format!("cannot read the preprocessing of {}: {panic}", request.model.display()))
+                .hint("its tokenizer.json or spiece.model is broken: copy or download it again"))
+        });
+        let preprocessing = self.world.agree(preprocessing)?.provenance;
+        let mut parts = vec![
+            ("kind", output.kind_name().to_owned()),
+            ("plan_sha256", Digest(spool.digest()).to_string()),
+            ("weights_sha256", self.weights_sha256.clone()),
+            ("tokenizer_sha256", self.tokenizer_sha256.clone()),
+            ("preprocessing", preprocessing),
+            ("precision", self.device.precision.to_string()),
+            ("stored_type", request.stored.to_string()),
+            ("batch_size", batch_size.to_string()),
+            ("device_model", self.device.model.clone()),
+            ("libtorch", model::device::libtorch_version().to_owned()),
+        ];
+        if !self.device.is_gpu() {
+            parts.push(("threads", request.threads.to_string()));
+        }
+        let about = [("model_name", self.description.name.clone()), ("program", crate::PROGRAM.to_owned())];
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        Ok(Fingerprint {
+            parts: parts.into_iter().map(owned).collect(),
+            about: about.into_iter().map(owned).collect(),
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! What a run was: the summary on standard output, and `run.json` beside the outputs.
+//!
+//! Whatever depends on circumstances (time, hosts, number of ranks) goes here and not into the output,
+//! so that equal work gives equal files.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indicatif::{HumanBytes, HumanCount};
+use serde::{Deserialize, Serialize};
+
+use super::spans::Spans;
+use crate::error::{Context, Result};
+use crate::store::{Committed, rename_durably};
+
+/// One rank's place and time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RankReport {
+    pub host: String,
+    pub device: String,
+    pub decode_threads: usize,
+    /// Rows that this rank computed.
+    pub rows: u64,
+    pub spans: Spans,
+}
+
+/// One output's run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OutputReport {
+    pub rows: u64,
+    /// Rows that this run computed; the others were committed before.
+    pub rows_computed: u64,
+    pub blocks_skipped: u64,
+    pub blocks_computed: u64,
+    pub failed_items: u64,
+    pub failures: BTreeMap<String, u64>,
+    /// Rows a second while computing.
+    pub rows_per_s: f64,
+    /// From the job's start, or the last output's end, to this output's end, in seconds.
+    pub wall_s: f64,
+    /// Mean of all ranks.
+    pub spans: Spans,
+    /// End of the run, in seconds since 1970.
+    pub ended_unix_s: u64,
+    pub sealed: bool,
+    pub output_bytes: u64,
+    pub fingerprint: String,
+    pub program: String,
+    pub ranks: Vec<RankReport>,
+}
+
+impl OutputReport {
+    /// Counts the failures by reason.
+    pub fn count_failures(&mut self, committed: &Committed) {
+        self.failed_items = committed.failures.len() as u64;
+        for error in committed.failures.values() {
+            *self.failures.entry(error.kind.to_string()).or_default() += 1;
+        }
+    }
+
+    /// Takes over the ranks and their mean spans.
+    pub fn add_ranks(&mut self, ranks: Vec<RankReport>) {
+        let mut sum = Spans::default();
+        for rank in &ranks {
+            sum.merge(&rank.spans);
+        }
+        self.spans = sum.scaled(1.0 / ranks.len().max(1) as f64);
+        self.ranks = ranks;
+        self.ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    }
+
+    /// The summary for people.
+    pub fn summary(&self, output: &Path) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let mut line = |label: &str, value: String| {
+            let _ = writeln!(text, "  {label:<10} {value}");
+        };
+        line(
+            "rows",
+            format!(
+                "{} ({} computed now, {} before)",
+                HumanCount(self.rows),
+                HumanCount(self.rows_computed),
+                HumanCount(self.rows - self.rows_computed)
+            ),
+        );
+        line("blocks", format!("{} computed, {} skipped", self.blocks_computed, self.blocks_skipped));
+        let reasons: Vec<String> =
+            self.failures.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        line("failed", format!("{}{reasons}", HumanCount(self.failed_items)));
+        line("rate", format!("{:.1} rows/s (ranks: {})", self.rows_per_s, self.ranks.len()));
+        let Spans { start_s, decode_s, model_s, write_s, seal_s } = self.spans;
+        line(
+            "time",
+            format!(
+                "{:.2} s: start {start_s:.2}, waiting for decode {decode_s:.2}, model {model_s:.2}, waiting for \
+             write {write_s:.2}, seal {seal_s:.2}",
+                self.wall_s
+            ),
+        );
+        let state = if self.sealed {
+            format!("{} ({})", output.display(), HumanBytes(self.output_bytes))
+        } else {
+            format!("committed, not sealed: run `hyperslab seal {}`", output.display())
+        };
+        line("file", state);
+        text
+    }
+}
+
+/// Writes the report of an output into `run.json` beside it, which holds the last run of every output of
+/// that folder.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_run_json(output: &Path, report: &OutputReport) -> Result<()> {
+    let path = output.with_file_name("run.json");
+    let mut all: BTreeMap<String, serde_json::Value> =
+        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let what = || format!("cannot write {}", path.display());
+    let name = output.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    all.insert(name, serde_json::to_value(report).context(what)?);
+    let new = path.with_extension("json.new");
+    std::fs::write(&new, serde_json::to_vec_pretty(&all).context(what)?).context(what)?;
+    rename_durably(&new, &path)
+}

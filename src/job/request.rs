@@ -1,0 +1,114 @@
+//! What an `embed` job is asked to do, every default filled in.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::input::Kind;
+use crate::model::device::{DeviceRequest, Precision};
+use crate::model::picture::Background;
+use crate::plan::Views;
+use crate::store::Compression;
+use crate::store::schema::StoredType;
+
+/// One job: one model, and the outputs to make with it, in this order.
+#[derive(Clone, Debug)]
+pub struct EmbedRequest {
+    /// The model's folder.
+    pub model: PathBuf,
+    pub outputs: Vec<OutputRequest>,
+    pub device: DeviceRequest,
+    /// Whether ranks may share a GPU.
+    pub share_gpu: bool,
+    /// `None`: the device's default.
+    pub precision: Option<Precision>,
+    pub background: Background,
+    pub stored: StoredType,
+    pub compression: Compression,
+    /// `None`: the device's default.
+    pub batch_size: Option<usize>,
+    /// `None`: the cores this rank may use.
+    pub decode_threads: Option<usize>,
+    /// libtorch's threads inside one operation on a CPU.
+    pub threads: usize,
+    pub max_failures: MaxFailures,
+    /// Most blocks per rank between two commits; `None`: as memory allows.
+    pub round_blocks: Option<u64>,
+    /// Replace what is there instead of going on from it.
+    pub overwrite: bool,
+    /// Seal when all rows are committed; otherwise leave that to `hyperslab seal`.
+    pub seal: bool,
+}
+
+/// One output file and what goes into it.
+#[derive(Clone, Debug)]
+pub struct OutputRequest {
+    pub kind: Kind,
+    pub output: PathBuf,
+    /// The captions, or a ready list of views.
+    pub captions: Option<PathBuf>,
+    pub renders: Option<PathBuf>,
+    pub renders_list: Option<PathBuf>,
+    pub views: Views,
+    pub max_assets: Option<u64>,
+    /// `None`: from the number of rows.
+    pub block_rows: Option<u64>,
+}
+
+impl OutputRequest {
+    /// The `kind` attribute of the file.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Text => "siglip_text",
+            Kind::Image => "siglip_image",
+        }
+    }
+}
+
+/// How many items may fail before the job stops.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailures {
+    Items(u64),
+    /// Of all rows, in percent.
+    Percent(f64),
+}
+
+impl MaxFailures {
+    /// The number of items allowed to fail out of `rows`.
+    pub fn of(self, rows: u64) -> u64 {
+        match self {
+            Self::Items(items) => items,
+            Self::Percent(percent) => (rows as f64 * percent / 100.0).floor() as u64,
+        }
+    }
+}
+
+impl FromStr for MaxFailures {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is neither a number of items nor a percentage such as 5%");
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.parse::<f64>() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
+                _ => Err(wrong()),
+            },
+            None => text.parse().map(Self::Items).map_err(|_| wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_on_failures_are_counts_or_percentages() {
+        assert_eq!("12".parse(), Ok(MaxFailures::Items(12)));
+        assert_eq!("2.5%".parse(), Ok(MaxFailures::Percent(2.5)));
+        assert_eq!(MaxFailures::Percent(10.0).of(99), 9);
+        assert_eq!(MaxFailures::Items(0).of(99), 0);
+        for bad in ["", "-1", "%", "101%", "NaN%", "many"] {
+            assert!(bad.parse::<MaxFailures>().is_err(), "{bad}");
+        }
+    }
+}

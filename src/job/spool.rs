@@ -1,0 +1,167 @@
+//! From the input to the spool, by all ranks together: the walk over the views is spread over them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::request::OutputRequest;
+use crate::comm::World;
+use crate::error::{Context, Error, Exit, Result};
+use crate::input::views::{self, Listing, Part};
+use crate::input::{FileStamp, Input, Keep, Kind, Source, Spool, captions};
+use crate::plan::Table;
+use crate::plan::bytes::{Reader, put_bytes};
+use crate::store::{Digest, Header, OutputPaths, read_journal, remove};
+
+/// Opens the spool of the unfinished run that this one may go on from, if it was planned from the same
+/// request, or makes a new one beside it. Collective.
+///
+/// # Errors
+/// An input that cannot be read or is not valid.
+pub fn make_or_open(
+    world: &World,
+    output: &OutputRequest,
+    paths: &OutputPaths,
+    overwrite: bool,
+) -> Result<Arc<Spool>> {
+    if let Some(root) = &output.renders {
+        // Every rank reads pictures: one without the folder would mark all of its views as failed.
+        let listed = std::fs::read_dir(root).map(drop);
+        world.agree(listed.context(|| format!("cannot read the renders' folder {}", root.display())))?;
+    }
+    let is_usable = world.from_root(|| {
+        // Left by a job that was killed while it planned.
+        remove(&paths.plan_new)?;
+        Ok(vec![u8::from(is_usable(output, paths, overwrite)?)])
+    })? == [1];
+    if is_usable {
+        return open(world, &paths.plan);
+    }
+    make(world, output, &paths.plan_new)?;
+    open(world, &paths.plan_new)
+}
+
+/// Opens a spool on every rank. Collective.
+///
+/// # Errors
+/// The spool is missing or damaged.
+pub fn open(world: &World, path: &Path) -> Result<Arc<Spool>> {
+    world.agree(Spool::open(path)).map(Arc::new)
+}
+
+/// Whether a spool is the one that a journal's rows were made from.
+///
+/// # Errors
+/// It is another.
+pub fn check_belongs(spool: &Spool, header: &Header) -> Result<()> {
+    let digest = Digest(spool.digest()).to_string();
+    if header.fingerprint.parts.get("plan_sha256") == Some(&digest) && spool.header().rows == header.rows {
+        return Ok(());
+    }
+    Err(Error::new("the plan beside the output is not the one that its rows were made from")
+        .exit(Exit::Damaged)
+        .hint("run the `hyperslab embed` that made the rows again: it makes the plan anew and seals"))
+}
+
+/// Gives every rank the table, as rank 0 reads it. Collective.
+///
+/// # Errors
+/// The spool's table cannot be read.
+pub fn broadcast_table(world: &World, spool: &Spool) -> Result<Table> {
+    let bytes = world.from_root(|| spool.table().map(|table| table.to_bytes()))?;
+    world.agree(Table::from_bytes(&bytes))
+}
+
+/// Whether the spool that stands there can be used as it is: it belongs to a run that this one may go on
+/// from, was made from the same request, and is whole. A data set that has moved is planned again, and
+/// goes on if the new plan is the same.
+fn is_usable(output: &OutputRequest, paths: &OutputPaths, overwrite: bool) -> Result<bool> {
+    let Ok((header, ..)) = read_journal(&paths.journal) else { return Ok(false) };
+    if overwrite && !header.overwrites {
+        return Ok(false);
+    }
+    let wanted = source(output)?;
+    Ok(Spool::open(&paths.plan).is_ok_and(|spool| {
+        let block_rows = output.block_rows.unwrap_or(spool.header().block_rows);
+        spool.header().source == wanted && spool.header().block_rows == block_rows && spool.verify().is_ok()
+    }))
+}
+
+/// What is asked for, as the spool remembers it.
+fn source(output: &OutputRequest) -> Result<Source> {
+    let renders = output.renders.as_ref().map(|path| {
+        path.canonicalize().context(|| format!("cannot find the renders' folder {}", path.display()))
+    });
+    Ok(Source {
+        captions: output.captions.as_deref().map(FileStamp::of).transpose()?,
+        renders: renders.transpose()?,
+        renders_list: output.renders_list.as_deref().map(FileStamp::of).transpose()?,
+        views: output.views,
+        max_assets: output.max_assets,
+    })
+}
+
+/// Reads the input and writes the spool. Collective.
+fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
+    let listing = match output.kind {
+        Kind::Text => None,
+        Kind::Image => list_views(world, output)?,
+    };
+    let write = || -> Result<()> {
+        let source = source(output)?;
+        let input = match (&output.captions, listing) {
+            (Some(captions), None) if output.kind == Kind::Text => {
+                Input::text(captions::read(captions, Keep::Everything)?.catalog, output.max_assets)?
+            }
+            (_, Some(listing)) => Input::image(listing.catalog, output.views, output.max_assets)?,
+            _ => return Err(Error::new("an output without input")),
+        };
+        input.write_spool(path, output.block_rows, source).map(drop)
+    };
+    world.agree(if world.is_root() { write() } else { Ok(()) })
+}
+
+/// The views, on rank 0: from a ready list, or from a walk in which every rank takes a part.
+fn list_views(world: &World, output: &OutputRequest) -> Result<Option<Listing>> {
+    const KEEP: Keep = Keep::Everything;
+    if let Some(list) = &output.renders_list {
+        let read = if world.is_root() { views::read_list(list, KEEP).map(Some) } else { Ok(None) };
+        return world.agree(read);
+    }
+    let Some(root) = &output.renders else {
+        return Err(Error::new("no folder of views is given").hint("--renders ROOT says where they are"));
+    };
+    let mut found = None;
+    let parts = world.from_root(|| {
+        let (parts, on_the_way) = views::split(root, world.size(), KEEP)?;
+        found = Some(on_the_way);
+        let mut bytes = Vec::new();
+        for part in &parts {
+            put_bytes(&mut bytes, &part.to_bytes());
+        }
+        Ok(bytes)
+    })?;
+    let mine = part_of(&parts, world.rank())
+        .and_then(|part| views::walk(root, &part, KEEP))
+        .map(|listing| listing.to_bytes());
+    let gathered = world.gather(&world.agree(mine)?);
+    let merged = match (gathered, found) {
+        (Some(listings), Some(mut all)) => listings
+            .iter()
+            .try_for_each(|bytes| {
+                all.merge(Listing::from_bytes(bytes)?);
+                Ok(())
+            })
+            .map(|()| Some(all)),
+        _ => Ok(None),
+    };
+    world.agree(merged)
+}
+
+/// The part of the walk that is this rank's.
+fn part_of(parts: &[u8], rank: usize) -> Result<Part> {
+    let mut reader = Reader::new(parts);
+    for _ in 0..rank {
+        reader.bytes()?;
+    }
+    Part::from_bytes(reader.bytes()?)
+}
