@@ -1,0 +1,84 @@
+//! Options that say with what model, and on what, a job computes.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::settings::layered;
+
+/// The model as typed.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// The model: a Hugging Face folder (config.json, model.safetensors, tokenizer.json, ...)
+    #[arg(long, env = "HYPERSLAB_MODEL", value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// What the model computes in [default: bf16 on a GPU, f32 on a CPU]
+    #[arg(long, env = "HYPERSLAB_PRECISION", value_name = "TYPE")]
+    pub precision: Option<PrecisionArg>,
+    /// What becomes of transparency: drop (shows the hidden colour, as the reference does), white, black,
+    /// or #RRGGBB [default: drop]
+    #[arg(long, env = "HYPERSLAB_BACKGROUND", value_name = "COLOUR")]
+    pub background: Option<String>,
+    /// Items computed together; part of what makes results bit-identical [default: GPU: 512 captions,
+    /// 128 views; CPU: 32 captions, 8 views]
+    #[arg(long, env = "HYPERSLAB_BATCH_SIZE", value_name = "N", value_parser = at_least_one)]
+    pub batch_size: Option<usize>,
+}
+
+layered!("model", ModelArgs { model, precision, background, batch_size });
+
+/// How a job runs, as typed.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Where to compute; auto takes the GPU, and the CPU only where no GPU should be [default: auto]
+    #[arg(long, env = "HYPERSLAB_DEVICE", value_name = "WHERE")]
+    pub device: Option<DeviceArg>,
+    /// Allow more ranks than GPUs on a node
+    #[arg(long, env = "HYPERSLAB_SHARE_GPU", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub share_gpu: Option<bool>,
+    /// Threads that read and decode, per rank [default: the cores this rank may use]
+    #[arg(long, env = "HYPERSLAB_DECODE_THREADS", value_name = "N", value_parser = at_least_one)]
+    pub decode_threads: Option<usize>,
+    /// libtorch's threads per rank on a CPU; part of what makes results bit-identical [default: 1]
+    #[arg(long, env = "HYPERSLAB_THREADS", value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+    /// Stop, to be resumed, when more items than this fail: a number, or a percentage of all rows
+    /// [default: 10%]
+    #[arg(long, env = "HYPERSLAB_MAX_FAILURES", value_name = "N|P%")]
+    pub max_failures: Option<String>,
+    /// Most blocks per rank between two commits [default: as many as make commits cost little]
+    #[arg(long, env = "HYPERSLAB_ROUND_BLOCKS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub round_blocks: Option<u64>,
+}
+
+layered!("run", RunArgs { device, share_gpu, decode_threads, threads, max_failures, round_blocks });
+
+/// A precision, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionArg {
+    F32,
+    Bf16,
+    F16,
+}
+
+/// A device, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceArg {
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("'{text}': expected a number of at least 1")),
+        Ok(number) => Ok(number),
+    }
+}

@@ -1,0 +1,105 @@
+//! The plan as data: what `--json` prints, and what the text is made from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::odd::OddInput;
+use crate::error::Result;
+use crate::input::{Input, Kind};
+use crate::model::describe;
+use crate::store::DiskNeed;
+
+/// Length of a vector of so400m, the model that plans are made for most.
+const ASSUMED_DIM: u64 = 1152;
+
+/// All that `plan` says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub output_dir: PathBuf,
+    pub dim_is_assumed: bool,
+    pub dtype: String,
+    pub compression: String,
+    pub ranks: u64,
+    /// Rows a second of one rank.
+    pub rate: Option<f64>,
+    /// The most at any time, the files made one after the other.
+    pub needed_bytes: u64,
+    pub free_bytes: u64,
+    /// Of an unfinished job, which does not need them again.
+    pub taken_bytes: u64,
+    /// 0 where the disk is large enough.
+    pub short_bytes: u64,
+    pub files: Vec<FilePlan>,
+    pub odd: Vec<OddInput>,
+}
+
+/// One file of embeddings.
+#[derive(Clone, Debug, Serialize)]
+pub struct FilePlan {
+    pub file: String,
+    /// Whether it is there already.
+    pub exists: bool,
+    pub kind: Kind,
+    pub assets: u64,
+    /// How many assets have so many views, before `--views` takes its choice; empty for captions.
+    pub views_found: BTreeMap<u64, u64>,
+    pub rows: u64,
+    pub dim: u64,
+    /// Bytes of the longest id.
+    pub longest_id: u64,
+    pub block_rows: u64,
+    pub blocks: u64,
+    pub chunk_rows: u64,
+    pub rows_per_rank_min: u64,
+    pub rows_per_rank_max: u64,
+    pub bytes: DiskNeed,
+    /// For the rank that has most, where a rate was given.
+    pub seconds: Option<f64>,
+}
+
+/// How many of the assets that are taken have how many views.
+pub fn histogram(input: &Input) -> BTreeMap<u64, u64> {
+    let mut counts = BTreeMap::new();
+    if input.kind() == Kind::Image {
+        let taken = input.all().assets().take(input.table().len());
+        taken.for_each(|asset| *counts.entry(asset.count()).or_default() += 1);
+    }
+    counts
+}
+
+/// The lengths of vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Width {
+    text: u64,
+    image: u64,
+    /// Neither model nor number was given.
+    pub assumed: bool,
+}
+
+impl Width {
+    /// Those of the model in `dir`, else `dim`, else those of so400m.
+    ///
+    /// # Errors
+    /// The folder does not hold a model that is known.
+    pub fn of(model: Option<&Path>, dim: Option<u64>) -> Result<Self> {
+        match (model, dim) {
+            (Some(dir), None) => {
+                let model = describe(dir)?;
+                Ok(Self { text: model.text_dim as u64, image: model.image_dim as u64, assumed: false })
+            }
+            (_, dim) => {
+                let width = dim.unwrap_or(ASSUMED_DIM);
+                Ok(Self { text: width, image: width, assumed: dim.is_none() })
+            }
+        }
+    }
+
+    pub fn of_kind(self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Text => self.text,
+            Kind::Image => self.image,
+        }
+    }
+}
