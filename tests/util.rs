@@ -1,0 +1,504 @@
+//! Runs the program, alone or on ranks, so that no test can hang, and compares the files it makes.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hyperslab::Exit;
+use hyperslab::store::{Digest, OutputPaths, Reader, read_journal};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
+
+/// No run of a test takes longer, unless it hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long a test waits for something that a running job does.
+const WAIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Names of the files in a folder, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A folder of a test's own, gone with it.
+pub struct Dir {
+    path: PathBuf,
+    /// Removes it; none where it is kept.
+    _removed: Option<TempDir>,
+}
+
+impl Dir {
+    pub fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        Self { path: folder.path().to_owned(), _removed: Some(folder) }
+    }
+
+    /// One that tests share, for the life of this process: what earlier ones left is removed.
+    pub fn kept(name: &str) -> Self {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&all).unwrap();
+        for left in fs::read_dir(&all).unwrap().map(Result::unwrap) {
+            if !Path::new("/proc").join(left.file_name()).exists() {
+                let _ = fs::remove_dir_all(left.path());
+            }
+        }
+        let own = all.join(std::process::id().to_string());
+        fs::create_dir_all(&own).unwrap();
+        Self { path: own, _removed: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Writes a file, and the folders above it.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// `hyperslab` with these arguments, in this folder: one process, until [`Run::ranks`].
+    pub fn hyperslab<A: Into<OsString>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
+        Run {
+            folder: self.path().to_owned(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            ranks: 0,
+            variables: Vec::new(),
+            script: None,
+        }
+    }
+}
+
+/// A run of the program, not yet started.
+#[derive(Clone)]
+pub struct Run {
+    folder: PathBuf,
+    arguments: Vec<OsString>,
+    /// 0: without a launcher.
+    ranks: usize,
+    variables: Vec<(String, OsString)>,
+    /// A shell script around it, see [`Run::within`].
+    script: Option<String>,
+}
+
+impl Run {
+    /// Under `mpirun`, on so many ranks.
+    pub fn ranks(mut self, ranks: usize) -> Self {
+        self.ranks = ranks;
+        self
+    }
+
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// More arguments, separated by spaces.
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.arguments.extend(arguments.split_whitespace().map(OsString::from));
+        self
+    }
+
+    /// Sets an option that takes a value, in the place of its earlier value.
+    pub fn set(mut self, option: &str, value: impl Into<OsString>) -> Self {
+        if let Some(at) = self.arguments.iter().position(|argument| argument == option) {
+            self.arguments.drain(at..at + 2);
+        }
+        self.arguments.extend([option.into(), value.into()]);
+        self
+    }
+
+    /// Sets a variable for the program, not for its launcher.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With a fault of `faults/shim.c`; `settings` without their `SHIM_`, e.g. `FAULT=eio RANK=1`.
+    pub fn fault(self, settings: &str) -> Self {
+        settings.split_whitespace().fold(self.env("LD_PRELOAD", shim()), |run, setting| {
+            let (name, value) = setting.split_once('=').unwrap();
+            run.env(&format!("SHIM_{name}"), value)
+        })
+    }
+
+    /// As `"$@"` of a shell script with mounts of its own, in the run's folder; see [`can_mount`].
+    pub fn within(mut self, script: &str) -> Self {
+        self.script = Some(script.to_owned());
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Outcome {
+        self.start().wait()
+    }
+
+    /// Starts it, once the runs of other tests leave room for its ranks.
+    pub fn start(self) -> Running {
+        let slots = Slots::take(self.ranks.max(1));
+        let captured = TempDir::new().unwrap();
+        let mut command = self.command(captured.path());
+        let file = |name| File::create(captured.path().join(name)).unwrap();
+        let child = command
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Running { child: Some(child), captured, began: Instant::now(), what: self.arguments, _slots: slots }
+    }
+
+    fn command(&self, tmp: &Path) -> Command {
+        let program = env!("CARGO_BIN_EXE_hyperslab");
+        let mut command = Command::new(if self.ranks == 0 { program } else { "mpirun" });
+        // Settings of whoever runs the tests, and of a job they may run in.
+        let foreign =
+            |name: &str| ["HYPERSLAB_", "SLURM_", "PMI", "OMPI_"].iter().any(|own| name.starts_with(own));
+        for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
+            command.env_remove(name);
+        }
+        // What killed ranks leave of their shared memory goes with the folder.
+        command.env("TMPDIR", tmp).env("OMPI_MCA_btl_vader_backing_directory", tmp);
+        if self.ranks == 0 {
+            command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        } else {
+            command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+            command.arg("-n").arg(self.ranks.to_string()).args(["--oversubscribe", "--bind-to", "none"]);
+            for (name, value) in &self.variables {
+                let mut setting = OsString::from(format!("{name}="));
+                setting.push(value);
+                command.arg("-x").arg(setting);
+            }
+            command.arg(program);
+        }
+        command.args(&self.arguments);
+        match &self.script {
+            Some(script) => in_namespace(script, &command),
+            None => command,
+        }
+    }
+}
+
+/// `command` as `"$@"` of a shell script, with mounts of its own.
+fn in_namespace(script: &str, command: &Command) -> Command {
+    let unshare = unshare_options().expect("asked before");
+    let mut shell = Command::new("unshare");
+    shell
+        .args(unshare)
+        .args(["sh", "-euc", script, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+/// How `unshare` gives a process mounts of its own here; nothing where that is not possible.
+fn unshare_options() -> Option<&'static [&'static str]> {
+    static FOUND: OnceLock<Option<&[&str]>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let ways: [&[&str]; 2] = [&["-m"], &["-r", "-m"]];
+        let works = |way: &&[&str]| {
+            let mount = ["sh", "-c", "mount -t tmpfs -o size=64k none /mnt"];
+            Command::new("unshare")
+                .args(*way)
+                .args(mount)
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
+        ways.into_iter().find(works)
+    })
+}
+
+/// Whether tests can mount; says so where they cannot.
+pub fn can_mount() -> bool {
+    let can = unshare_options().is_some();
+    if !can {
+        eprintln!("skipped: neither `unshare -m` nor `unshare -r -m` can mount a tmpfs here");
+    }
+    can
+}
+
+/// The compiled `faults/shim.c`.
+fn shim() -> PathBuf {
+    static COMPILED: OnceLock<PathBuf> = OnceLock::new();
+    let compile = || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (new, library) = (folder.join(format!("shim.{}", std::process::id())), folder.join("shim.so"));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&new).arg(repository("tests/faults/shim.c"));
+        assert!(compiler.arg("-ldl").status().unwrap().success());
+        fs::rename(new, &library).unwrap();
+        library
+    };
+    COMPILED.get_or_init(compile).clone()
+}
+
+/// Room for ranks on this machine; more at once would only wait for each other.
+struct Slots(usize);
+
+static RANKS_RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+impl Slots {
+    fn take(ranks: usize) -> Self {
+        let room = 3 * std::thread::available_parallelism().map_or(1, usize::from);
+        let (running, changed) = &RANKS_RUNNING;
+        let mut running = running.lock().unwrap();
+        while *running > 0 && *running + ranks > room {
+            running = changed.wait(running).unwrap();
+        }
+        *running += ranks;
+        Self(ranks)
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        *RANKS_RUNNING.0.lock().unwrap() -= self.0;
+        RANKS_RUNNING.1.notify_all();
+    }
+}
+
+/// A run that has been started; killed when dropped.
+pub struct Running {
+    child: Option<Child>,
+    /// Holds its output.
+    captured: TempDir,
+    began: Instant,
+    what: Vec<OsString>,
+    _slots: Slots,
+}
+
+impl Running {
+    /// Waits until something is so, while the job runs.
+    pub fn until(&mut self, what: &str, is_so: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !is_so() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the job ended before: {what}\n{}", self.output().1);
+            assert!(began.elapsed() < WAIT, "waited in vain: {what}\n{}", self.output().1);
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Process id of the launcher, or of the one process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Process id of a rank.
+    pub fn rank(&self, rank: usize) -> u32 {
+        let is_it = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+            name.starts_with("hyperslab")
+                && environment.split(|&byte| byte == 0).any(|one| one == wanted.as_bytes())
+        };
+        descendants(self.id()).into_iter().find(is_it).unwrap()
+    }
+
+    /// Ends all processes of the job with SIGKILL, the launcher's too.
+    pub fn kill(mut self) -> Outcome {
+        self.kill_all();
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Outcome {
+        let status = loop {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                break status;
+            }
+            if self.began.elapsed() > LIMIT {
+                self.kill_all();
+                let (stdout, stderr) = self.output();
+                panic!("{:?} did not end in {LIMIT:?}\n{stdout}\n{stderr}", self.what);
+            }
+            sleep(LOOK_EVERY);
+        };
+        self.child = None;
+        let (stdout, stderr) = self.output();
+        Outcome { status, stdout, stderr, took: self.began.elapsed() }
+    }
+
+    fn output(&self) -> (String, String) {
+        let read =
+            |name| String::from_utf8_lossy(&fs::read(self.captured.path().join(name)).unwrap()).into_owned();
+        (read("stdout"), read("stderr"))
+    }
+
+    fn kill_all(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        // The launcher's children are found by it, so it goes last.
+        let processes = descendants(child.id());
+        for pid in processes {
+            signal(pid, Signal::KILL);
+        }
+        child.kill().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_all();
+        self.child.iter_mut().for_each(|child| drop(child.wait()));
+    }
+}
+
+/// Sends a signal to one process, if it is still there.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).unwrap();
+    let _ = kill_process(pid, signal);
+}
+
+/// Children of a process, their children, and so on.
+fn descendants(ancestor: u32) -> Vec<u32> {
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    // Behind the name, which is in brackets and may hold anything: state, parent.
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![ancestor];
+    for next in 0.. {
+        let Some(&above) = found.get(next) else { break };
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
+    }
+    found.split_off(1)
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Asserts the exit code, under `mpirun` that of the job.
+    #[track_caller]
+    pub fn exits(self, exit: Exit) -> Self {
+        assert_eq!(self.status.code(), Some(exit.code()), "{self}");
+        self
+    }
+
+    /// Asserts that standard error holds a text.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "'{text}' is not said:\n{self}");
+        self
+    }
+
+    /// Asserts that standard output holds a text.
+    #[track_caller]
+    pub fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "'{text}' is not printed:\n{self}");
+        self
+    }
+
+    /// Asserts that one error is told, once, and no panic.
+    #[track_caller]
+    pub fn tells_one_error(self) -> Self {
+        let errors =
+            self.stderr.lines().filter(|line| line.contains("error: ") || line.contains("error on rank"));
+        assert_eq!(errors.count(), 1, "{self}");
+        assert!(!self.stderr.contains("panicked"), "{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} after {:?}\n{}\n{}", self.status, self.took, self.stdout, self.stderr)
+    }
+}
+
+/// How many blocks of an output are committed, by its journal.
+pub fn committed_blocks(output: &Path) -> usize {
+    read_journal(&OutputPaths::new(output).journal).map_or(0, |(_, committed, _)| committed.digests.len())
+}
+
+pub fn sha256(path: &Path) -> String {
+    Digest::of(&fs::read(path).unwrap()).to_string()
+}
+
+/// All that a reader gets from a sealed file.
+#[derive(Debug, PartialEq)]
+pub struct Contents {
+    pub assets: Vec<(String, Range<u64>)>,
+    /// The bits of every row.
+    pub rows: Vec<Vec<u32>>,
+    pub failures: Vec<(u64, String)>,
+    pub provenance: Vec<(String, String)>,
+}
+
+impl Contents {
+    pub fn of(path: &Path) -> Self {
+        let reader = Reader::open(path).unwrap();
+        let assets = reader.iter_prefix("").unwrap().map(|asset| asset.map(|asset| (asset.id, asset.rows)));
+        let rows = reader.rows(0..reader.n_rows()).unwrap();
+        let failures = reader.failures_of(0..reader.n_rows()).unwrap();
+        Self {
+            assets: assets.collect::<Result<_, _>>().unwrap(),
+            rows: rows.outer_iter().map(|row| row.iter().map(|value| value.to_bits()).collect()).collect(),
+            failures: failures.into_iter().map(|item| (item.row, item.reason)).collect(),
+            provenance: reader.summary().unwrap().provenance,
+        }
+    }
+
+    /// The rows as numbers.
+    pub fn vectors(&self) -> impl Iterator<Item = Vec<f32>> {
+        self.rows.iter().map(|row| row.iter().map(|&bits| f32::from_bits(bits)).collect())
+    }
+}
+
+/// Asserts that two sealed files are the same to the last bit: first what they hold, which tells more.
+#[track_caller]
+pub fn assert_same(one: &Path, other: &Path) {
+    let (a, b) = (Contents::of(one), Contents::of(other));
+    assert_eq!(a.assets, b.assets);
+    let differing: Vec<usize> = (0..a.rows.len()).filter(|&row| a.rows.get(row) != b.rows.get(row)).collect();
+    assert!(differing.is_empty() && a.rows.len() == b.rows.len(), "rows {differing:?} differ");
+    assert_eq!((a.failures, a.provenance), (b.failures, b.provenance));
+    assert_eq!(sha256(one), sha256(other), "{} and {}", one.display(), other.display());
+}
+
+/// Asserts that `hyperslab verify` finds nothing wrong.
+#[track_caller]
+pub fn assert_sound(path: &Path) {
+    let report = hyperslab::store::verify(path, |_, _| {}).unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings);
+}
