@@ -60,8 +60,7 @@ impl OutputJob<'_> {
             report.sealed = true;
         }
         report.count_failures(&committed);
-        report.wall_s = began.elapsed().as_secs_f64();
-        report.add_ranks(self.gather_ranks(rows_here, watch)?);
+        report.add_ranks(self.gather_ranks(rows_here, watch, began)?);
         if world.is_root() {
             report.output_bytes = std::fs::metadata(&output).map_or(0, |metadata| metadata.len());
             // The output is complete, whether or not its report can be written.
@@ -221,12 +220,13 @@ impl OutputJob<'_> {
     }
 
     /// Every rank's place and time, by rank.
-    fn gather_ranks(&self, rows_here: u64, watch: Stopwatch) -> Result<Vec<RankReport>> {
+    fn gather_ranks(&self, rows_here: u64, watch: Stopwatch, began: Instant) -> Result<Vec<RankReport>> {
         let rank = RankReport {
             host: Holder::this().host,
             device: self.device.model.clone(),
             decode_threads: self.device.decode_threads,
             rows: rows_here,
+            wall_s: began.elapsed().as_secs_f64(),
             spans: watch.stop(),
         };
         let bytes = serde_json::to_vec(&rank).context(|| "cannot encode a rank's report")?;

@@ -23,6 +23,8 @@ pub struct RankReport {
     pub decode_threads: usize,
     /// Rows that this rank computed.
     pub rows: u64,
+    /// Wall time of this rank, which begins with its own process.
+    pub wall_s: f64,
     pub spans: Spans,
 }
 
@@ -38,7 +40,7 @@ pub struct OutputReport {
     pub failures: BTreeMap<String, u64>,
     /// Rows a second while computing.
     pub rows_per_s: f64,
-    /// From the job's start, or the last output's end, to this output's end, in seconds.
+    /// From the job's start, or the last output's end, to this output's end, in seconds: mean of all ranks.
     pub wall_s: f64,
     /// Mean of all ranks.
     pub spans: Spans,
@@ -66,7 +68,9 @@ impl OutputReport {
         for rank in &ranks {
             sum.merge(&rank.spans);
         }
-        self.spans = sum.scaled(1.0 / ranks.len().max(1) as f64);
+        let share = 1.0 / ranks.len().max(1) as f64;
+        self.spans = sum.scaled(share);
+        self.wall_s = ranks.iter().map(|rank| rank.wall_s).sum::<f64>() * share;
         self.ranks = ranks;
         self.ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     }

@@ -38,14 +38,14 @@ fn spans_add_up_to_the_wall_time() {
         embed(&dir, "many image").ranks(ranks).run().exits(Exit::Success);
         for output in [text_of(&dir), image_of(&dir)] {
             let report = report(&output);
-            let wall_s = report["wall_s"].as_f64().unwrap();
-            // The wall time is rank 0's. Other ranks begin when their process does.
-            let off_s = |spans| (sum(spans) - wall_s).abs();
-            assert!(off_s(&report["ranks"][0]["spans"]) < 0.02 * wall_s, "{report}");
+            let adds_up = |told: &Value| {
+                let wall_s = told["wall_s"].as_f64().unwrap();
+                (sum(&told["spans"]) - wall_s).abs() < 0.02 * wall_s
+            };
+            assert!(adds_up(&report), "{report}");
             for rank in report["ranks"].as_array().unwrap() {
-                assert!(off_s(&rank["spans"]) < 0.02 * wall_s + 0.5, "{report}");
+                assert!(adds_up(rank), "{report}");
             }
-            assert!(ranks > 1 || off_s(&report["spans"]) < 0.02 * wall_s, "{report}");
             for span in ["start_s", "decode_s", "model_s", "write_s", "seal_s"] {
                 assert!(report["spans"][span].as_f64().unwrap() > 0.0, "{span}: {report}");
             }
