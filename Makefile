@@ -1,12 +1,15 @@
-# Each target does all it needs, from a fresh Debian 12 on; docker/setup.sh is done in a second when nothing is missing.
+# Each target does all it needs, from a fresh Debian or Ubuntu on; docker/setup.sh is done in a second when nothing is
+# missing. Elsewhere, and without root: make build SETUP_FLAGS='--no-root --torch cu128 --prefix /where/there/is/room'.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# A cargo that docker/setup.sh has just installed is not in the PATH of the shell that called make.
-CARGO_HOME ?= $(HOME)/.cargo
-export PATH := $(CARGO_HOME)/bin:$(PATH)
+# What docker/setup.sh has just installed is not in the PATH of the shell that called make: each shell reads this first.
+export BASH_ENV := $(CURDIR)/.deps/env.sh
+
+# See docker/setup.sh --help.
+SETUP_FLAGS ?=
 
 # Open MPI refuses to run as root, which is what containers run as.
 ifeq ($(shell id -u),0)
@@ -14,17 +17,20 @@ export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 endif
 
+# MPICH beside Debian's default MPI.
+MPICH_ENV := MPICC=mpicc.mpich HDF5_DIR=/usr/lib/x86_64-linux-gnu/hdf5/mpich CARGO_TARGET_DIR=target/mpich
+
 # Debian's serial HDF5: the reader alone is built against it, so that nothing in it can ask for MPI.
 SERIAL_HDF5 := /usr/lib/x86_64-linux-gnu/hdf5/serial
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test lint reader linkage
+.PHONY: help setup build demo test test-mpich lint reader linkage
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install system packages, Rust and libtorch, where they are missing
-	@docker/setup.sh
+	@docker/setup.sh $(SETUP_FLAGS)
 
 build: setup ## both programs, in target/release
 	cargo build --locked --release
@@ -36,6 +42,13 @@ test: lint reader ## everything that is checked, as CI does it
 	cargo build --locked --release
 	$(MAKE) --no-print-directory linkage
 	cargo test --locked --release
+
+# A build of its own: what does not depend on MPI is taken over from the other, the rest takes two minutes.
+test-mpich: build ## the tests that use MPI, under MPICH (not part of make test)
+	@docker/setup.sh --mpi mpich
+	[ -d target/mpich ] || { mkdir -p target/mpich.new && cp -a --reflink=auto target/release target/mpich.new && \
+	    rm -rf target/mpich.new/release/build/{mpi-sys,hdf5-metno-sys}-* && mv target/mpich.new target/mpich; }
+	$(MPICH_ENV) cargo test --locked --release -- comm:: h5:: job::
 
 lint: setup ## format and clippy
 	@$(call component,fmt,rustfmt)

@@ -13,6 +13,8 @@ use std::process::Command;
 const LIBTORCH_WANTED: &str = "2.11.";
 /// The first HDF5 that writes the format of version 1.10 as such (`H5F_LIBVER_V110`).
 const HDF5_WANTED_AS_VARIABLE: &str = "DEP_HDF5_VERSION_1_10_2";
+/// Accepts an MPI or HDF5 of conda.
+const ALLOW_CONDA: &str = "HYPERSLAB_ALLOW_CONDA";
 /// What mends everything below where one may install packages.
 const SETUP: &str = "run docker/setup.sh";
 
@@ -31,7 +33,11 @@ fn main() {
     checked("COMMIT", Ok(git_commit().unwrap_or_else(|| "unknown".to_owned())));
     checked("RUSTC", Ok(rustc(&["--version"]).unwrap_or_else(|| "unknown".to_owned())));
     checked("HDF5", hdf5(engine));
-    checked("MPI", if engine { mpi() } else { Ok("none".to_owned()) });
+    let mpi = if engine { mpi() } else { Ok(Mpi { name: "none".to_owned(), launcher: "none".to_owned() }) };
+    checked("LAUNCHER", mpi.clone().map(|mpi| mpi.launcher).or(Ok("none".to_owned())));
+    // The reader alone calls no MPI, and reads with any HDF5.
+    let fits = |mpi: &Mpi| if engine { hdf5_is_made_with(&mpi.name) } else { Ok(()) };
+    checked("MPI", mpi.and_then(|mpi| fits(&mpi).map(|()| mpi.name)));
     checked("LIBTORCH", if engine { libtorch() } else { Ok("none".to_owned()) });
     if engine && let Err(problem) = linker() {
         problems.push(problem);
@@ -63,18 +69,50 @@ fn hdf5(engine: bool) -> Result<String, Problem> {
     let version = dotted(&text, ["H5_VERS_MAJOR", "H5_VERS_MINOR", "H5_VERS_RELEASE"])
         .ok_or_else(|| format!("{} names no version: {SETUP}", header.display()))?;
 
-    // A module's HDF5 is found at run time without LD_LIBRARY_PATH; the system's needs no help.
-    if let Some(root) = include.parent()
-        && !root.starts_with("/usr")
-        && root.join("lib/libhdf5.so").exists()
-    {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", root.join("lib").display());
+    if engine {
+        refuse_conda("HDF5", &include, "HDF5_DIR")?;
+    }
+    for folder in ["lib", "lib64"] {
+        if let Ok(library) = fs::canonicalize(include.with_file_name(folder).join("libhdf5.so")) {
+            found_at_run_time(&library);
+        }
     }
     Ok(version)
 }
 
-/// The name and version of the MPI that the compiler wrapper stands for, as its `mpi.h` has them.
-fn mpi() -> Result<String, Problem> {
+/// Refuses a parallel HDF5 that loads an MPI of another family, where its file tells.
+fn hdf5_is_made_with(mpi: &str) -> Result<(), Problem> {
+    let include = PathBuf::from(env::var_os("DEP_HDF5_INCLUDE").unwrap_or_default());
+    let library = fs::read(include.with_file_name("lib").join("libhdf5.so")).unwrap_or_default();
+    // Open MPI's name is libmpi.so.40 (or 20); that of MPICH and its kin libmpi*.so.12.
+    let names = library.split(|&byte| byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
+    let Some(name) = names.filter(|name| name.starts_with("libmpi")).find(|name| name.contains(".so."))
+    else {
+        return Ok(());
+    };
+    let is_open_mpi = name.ends_with(".so.40") || name.ends_with(".so.20");
+    let is_mpich = name.ends_with(".so.12");
+    let other = if mpi.starts_with("Open MPI") { is_mpich } else { is_open_mpi };
+    if other && !mpi.starts_with("unknown") {
+        return Err(format!(
+            "the HDF5 of {} is made with another MPI ({name}) than {mpi}: name the fitting one in HDF5_DIR, or \
+             its MPI's compiler in MPICC",
+            include.display()
+        ));
+    }
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Mpi {
+    /// Name and version.
+    name: String,
+    /// The command that starts its ranks.
+    launcher: String,
+}
+
+/// The MPI that the compiler wrapper stands for, as its `mpi.h` has it.
+fn mpi() -> Result<Mpi, Problem> {
     for name in ["MPICC", "MPI_PKG_CONFIG", "CRAY_MPICH_DIR"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
@@ -85,7 +123,9 @@ fn mpi() -> Result<String, Problem> {
     let arguments = ["-x", "c", "-E", "-dM", "-include", "mpi.h", "/dev/null"];
     let header = match (output(&wrapper, &arguments), found_otherwise) {
         (Ok(header), _) => header,
-        (Err(_), Some(name)) => return Ok(format!("unknown, by {name}")),
+        (Err(_), Some(name)) => {
+            return Ok(Mpi { name: format!("unknown, by {name}"), launcher: "mpiexec".to_owned() });
+        }
         (Err(why), None) => {
             return Err(format!(
                 "no MPI ({why}): {SETUP}, or load its module, or name its compiler in MPICC"
@@ -98,13 +138,83 @@ fn mpi() -> Result<String, Problem> {
             "the MPI of {wrapper} is of standard {standard}, 3 or later is needed: name another in MPICC"
         ));
     }
-    let open_mpi = dotted(&header, ["OMPI_MAJOR_VERSION", "OMPI_MINOR_VERSION", "OMPI_RELEASE_VERSION"]);
-    let mpich = defined(&header, "MPICH_VERSION");
-    Ok(match (open_mpi, mpich) {
-        (Some(version), _) => format!("Open MPI {version}"),
-        (None, Some(version)) => format!("MPICH {version}"),
-        (None, None) => format!("unknown, of standard {standard}"),
-    })
+    let name = mpi_name(&header).unwrap_or_else(|| format!("unknown, of standard {standard}"));
+    let wrapper = in_path(&wrapper).unwrap_or_else(|| PathBuf::from(wrapper));
+    refuse_conda("MPI", &wrapper, "MPICC")?;
+    for flag in
+        output(wrapper.to_str().unwrap_or_default(), &["-show"]).unwrap_or_default().split_whitespace()
+    {
+        if let Some(folder) = flag.strip_prefix("-L") {
+            found_at_run_time(&Path::new(folder).join("libmpi.so"));
+        }
+    }
+    Ok(Mpi { name, launcher: launcher_beside(&wrapper) })
+}
+
+/// The name and version in an `mpi.h`.
+fn mpi_name(header: &str) -> Option<String> {
+    let open_mpi = dotted(header, ["OMPI_MAJOR_VERSION", "OMPI_MINOR_VERSION", "OMPI_RELEASE_VERSION"]);
+    if let Some(version) = open_mpi {
+        return Some(format!("Open MPI {version}"));
+    }
+    // Descendants of MPICH define its version too, beside their own.
+    let of_mpich = [
+        ("Intel MPI", "I_MPI_VERSION"),
+        ("MVAPICH", "MVAPICH2_VERSION"),
+        ("MVAPICH", "MVAPICH_VERSION"),
+        ("MPICH", "MPICH_VERSION"),
+    ];
+    of_mpich.into_iter().find_map(|(name, version)| Some(format!("{name} {}", defined(header, version)?)))
+}
+
+/// The launcher that belongs to a compiler wrapper: `mpirun` beside `mpicc`, `mpirun.mpich` beside
+/// `mpicc.mpich`; without one, as with Cray's, whatever is called `mpiexec` at the time.
+fn launcher_beside(wrapper: &Path) -> String {
+    let name = wrapper.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let suffix = name.find("cc").map_or("", |at| &name[at + 2..]);
+    let beside = ["mpirun", "mpiexec"].map(|launcher| wrapper.with_file_name(format!("{launcher}{suffix}")));
+    let found = beside.into_iter().find(|launcher| launcher.exists());
+    found.map_or_else(|| "mpiexec".to_owned(), |launcher| launcher.display().to_string())
+}
+
+/// Refuses what lies in a conda environment, unless that is asked for.
+fn refuse_conda(what: &str, path: &Path, variable: &str) -> Result<(), Problem> {
+    println!("cargo::rerun-if-env-changed={ALLOW_CONDA}");
+    if env::var(ALLOW_CONDA).is_ok_and(|value| value == "1") {
+        return Ok(());
+    }
+    let places = [path.to_owned(), fs::canonicalize(path).unwrap_or_default()];
+    let of_conda =
+        places.iter().flat_map(|place| place.ancestors()).find(|place| place.join("conda-meta").is_dir());
+    match of_conda {
+        Some(environment) => Err(format!(
+            "the {what} is that of the conda environment {}, which knows neither this machine's network nor its \
+             launcher: deactivate it or name another in {variable} (or set {ALLOW_CONDA}=1 to use it all the same)",
+            environment.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A module's library is found at run time without LD_LIBRARY_PATH, which still goes first; the system's
+/// needs no help.
+fn found_at_run_time(library: &Path) {
+    const SYSTEM: [&str; 5] =
+        ["/lib", "/usr/lib", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"];
+    if let Some(folder) = library.parent()
+        && folder.is_absolute()
+        && !SYSTEM.iter().any(|system| folder == Path::new(system))
+    {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", folder.display());
+    }
+}
+
+/// The program of this name in PATH, or the name itself where it is a path.
+fn in_path(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program));
+    }
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// The version of libtorch (`2.11.0+cu130`); sets the run path to it.

@@ -1,37 +1,65 @@
 #!/usr/bin/env bash
-# Installs all that building, testing and running hyperslab need and cargo cannot fetch: system packages,
-# a Rust toolchain where there is none, and libtorch. Run again, it checks and is done in a second.
+# Sees to all that building, testing and running hyperslab need and cargo cannot fetch: MPI, parallel HDF5, build
+# tools, a Rust toolchain and libtorch. Run again, it checks and is done in a second. See --help.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: docker/setup.sh [--gpu | --cpu]
+Usage: docker/setup.sh [--torch cpu|cu126|cu128|cu130] [--mpi openmpi|mpich] [--no-root] [--prefix DIR] [--dry-run]
 
-  --gpu   libtorch with all of NVIDIA's libraries (5 GB), also where this machine has no GPU: for a tree that
-          GPU nodes share
-  --cpu   libtorch alone (1.2 GB), also where there is a GPU
-  Without either: by whether an NVIDIA GPU is present.
+Installs what is missing, after saying what it will fetch and how much disk that takes:
+  - system packages, on Debian and Ubuntu, as root or through sudo
+  - Rust, where there is none that is new enough
+  - libtorch, in .deps; the build finds it there, and HDF5 through a link beside it
 
-A cargo that is new enough, LIBTORCH, HDF5_DIR and the settings of pip and apt are used as they are.
+  --torch KIND   which libtorch
+                   cpu     without CUDA                 0.6 GB to fetch, 1.2 GB on disk
+                   cu126   drivers from 525 on          3.5 GB to fetch,   7 GB on disk   (the only one for V100, P100)
+                   cu128   drivers from 570 on          3.5 GB to fetch,   7 GB on disk
+                   cu130   drivers from 580 on          2.5 GB to fetch,   5 GB on disk
+                 Default: what is here already; else by the GPU and driver of this machine, cpu where there is none.
+                 On a login node without GPU, say what the GPU nodes need: `nvidia-smi` there tells the driver.
+                 A CUDA kind serves machines without GPU as well.
+  --mpi KIND     which MPI's packages to install (default openmpi). Without root, MPI is the `mpicc` in PATH.
+  --no-root      install no system packages: MPI, HDF5 and compilers come from a cluster's modules. What is missing is
+                 named all at once. libclang and cmake, where they are missing, are fetched as Python wheels.
+  --prefix DIR   where to put what is fetched (default .deps in this tree, or what .deps links to): libtorch and, with
+                 --no-root, everything else. Nothing is written elsewhere, but the link .deps in this tree.
+  --dry-run      say what would be fetched, and stop
+
+Environment:
+  MPICC, HDF5_DIR, LIBTORCH   used as they are, here and by cargo
+  CARGO_HOME, RUSTUP_HOME     where Rust is and goes
+  PIP_CACHE_DIR               pip's cache; with --no-root and without it, nothing is cached
+  TORCH_INDEX_URL             Python index that has torch's cu126 and cu128 builds, instead of
+                              https://download.pytorch.org/whl/KIND; empty: pip's own settings alone
+  HYPERSLAB_ALLOW_CONDA=1     accept an MPI or HDF5 of a conda environment
+Settings of pip (PIP_INDEX_URL, ...), apt and rustup (RUSTUP_DIST_SERVER, RUSTUP_UPDATE_ROOT) are honoured.
+
+Afterwards `make build`, or `. .deps/env.sh && cargo build --release`.
 TEXT
 }
 
 readonly TORCH=2.11.0           # what tch 0.24 binds
 readonly RUST=1.95.0            # installed where there is no Rust
 readonly RUST_OLDEST=1.89       # rust-version in Cargo.toml
+readonly GCC_OLDEST=9.3          # for libtorch's headers
 readonly PACKAGES=(
-    openmpi-bin libopenmpi-dev              # MPI
-    libhdf5-openmpi-dev hdf5-tools          # parallel HDF5; h5dump
+    hdf5-tools                              # h5dump
     libhdf5-dev                             # serial HDF5: `make test` builds the reader alone against it
     gcc g++ make cmake nasm pkg-config      # libtorch's bindings; turbojpeg from source
     clang libclang-dev lld                  # bindings to MPI; the linker where Rust brings none
     git curl ca-certificates
     python3 python3-pip python3-h5py        # fetches libtorch; the tests read files with stock h5py
 )
-# Without MPI, CUDA or Python these two are all that libtorch_cpu.so loads beside itself.
-readonly WHEELS_CPU=(--no-deps "torch==$TORCH" nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
-readonly WHEELS_GPU=("torch==$TORCH")
-readonly DRIVER_OLDEST=580      # for the CUDA 13 that PyPI's torch is built with
+readonly PACKAGES_OPENMPI=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev)
+readonly PACKAGES_MPICH=(mpich libmpich-dev libhdf5-mpich-dev)
+# The C++ libraries are the same in the wheels of all Pythons, so the Python here need not be one that torch knows.
+# glibc 2.28 is the oldest for torch itself; the others' names are of any before it.
+WHEEL_TAGS=(--python-version 3.12 --implementation cp --abi cp312)
+for tag in manylinux_2_{28..5}_x86_64 manylinux{2014,2010,1}_x86_64; do WHEEL_TAGS+=(--platform "$tag"); done
+readonly WHEEL_TAGS
+readonly WHEEL_LIBCLANG=libclang==18.1.1 WHEEL_CMAKE=cmake==3.31.10
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: error: %s\n' "$1" >&2; shift; [ $# -eq 0 ] || printf '       %s\n' "$@" >&2; exit 1; }
@@ -39,14 +67,48 @@ has() { command -v "$1" > /dev/null 2>&1; }
 # at_least 1.95.0 1.89: is the first version the second or later?
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
 size_of() { du -shL "$1" | cut -f 1; }
+uses_apt() { [ "$no_root" = no ] && has apt-get; }
 # The system's Python is the one that python3-pip and python3-h5py belong to.
-python() { if has apt-get; then /usr/bin/python3 "$@"; else python3 "$@"; fi; }
+python() { if uses_apt; then /usr/bin/python3 "$@"; else python3 "$@"; fi; }
 
-# ---- system packages ------------------------------------------------------------------------------------------
+# pip_install FOLDER WHEEL...: into a folder of its own. pip unpacks in TMPDIR: on the same disk its last step is a rename.
+pip_install() {
+    local into=$1 cache=() failed=0
+    shift
+    [ "$no_root" = no ] || [ -n "${PIP_CACHE_DIR-}" ] || cache=(--no-cache-dir)
+    mkdir -p "$into.tmp"
+    TMPDIR=$into.tmp PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 python -m pip install --quiet \
+        --no-compile "${cache[@]}" --only-binary :all: "${WHEEL_TAGS[@]}" --target "$into" "$@" || failed=1
+    rm -rf "$into.tmp"
+    return "$failed"
+}
+
+# ---- what will be fetched ------------------------------------------------------------------------------------------
+
+# Lines of "what|MB to fetch|MB on disk".
+plan=()
+
+announce() {
+    if [ "${#plan[@]}" -eq 0 ]; then
+        [ "$dry_run" = no ] || say "nothing to fetch"
+        return
+    fi
+    local line what fetched disk all=0 all_disk=0
+    say "will fetch:"
+    for line in "${plan[@]}"; do
+        IFS='|' read -r what fetched disk <<< "$line"
+        printf '         %-74.74s %5d MB, %5d MB on disk\n' "$what" "$fetched" "$disk"
+        all=$((all + fetched)) all_disk=$((all_disk + disk))
+    done
+    say "together about $all MB, $all_disk MB on disk; at 100 Mbit/s some $(((all * 8 / 100 + all_disk / 100) / 60 + 1)) minutes"
+    say "the build after it: 60 MB of crates, 4 GB on disk in target, about 10 minutes on two cores"
+}
+
+# ---- system packages, or a cluster's modules -----------------------------------------------------------------------
 
 missing_packages() {
     local package
-    for package in "$@"; do
+    for package in "${packages[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || echo "$package"
     done
 }
@@ -68,181 +130,199 @@ may_be_root() {
 install_packages() {
     local started=$SECONDS log
     may_be_root || die "missing system packages: $*" "Ask an administrator to run:" \
-        "  apt-get update && apt-get install -y --no-install-recommends $*"
+        "  apt-get update && apt-get install -y --no-install-recommends $*" \
+        "or, on a cluster with modules, use: docker/setup.sh --no-root"
     say "installing $# system packages: $*"
     log=$(mktemp)
     # A third party's source that does not answer is no reason to stop; a package not found is.
     as_root apt-get update > "$log" 2>&1 || say "apt-get update had errors; going on"
     if ! as_root apt-get install -y --no-install-recommends "$@" >> "$log" 2>&1; then
         tail -n 20 "$log" >&2
-        die "apt-get could not install the packages (above; all of it in $log)"
+        die "apt-get could not install the packages (above; all of it in $log)" \
+            "On Ubuntu they are in the component 'universe': add-apt-repository universe"
     fi
     rm -f "$log"
     say "installed the packages in $((SECONDS - started)) s"
 }
 
 check_packages() {
-    local missing
-    if ! has apt-get; then
-        # On a cluster modules stand in for packages; build.rs checks what they are.
-        for missing in mpicc gcc g++ make cmake nasm clang git curl python3 h5dump; do
-            has "$missing" || die "this is no Debian or Ubuntu, and there is no $missing here" \
-                "Load the module or ask an administrator, and set HDF5_DIR to a parallel HDF5."
+    [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+    mapfile -t missing < <(missing_packages)
+    [ "${#missing[@]}" -eq 0 ] || die "still missing after the installation: ${missing[*]}"
+    say "system packages: all ${#packages[@]} there"
+}
+
+# Where clang-sys looks for it; a link to libclang.so.1 or a version will do.
+libclang_is_there() {
+    [ -z "${LIBCLANG_PATH-}" ] || return 0
+    local folder folders
+    has llvm-config && return 0
+    IFS=: read -r -a folders <<< "${LD_LIBRARY_PATH-}:${LIBRARY_PATH-}"
+    for folder in "${folders[@]}" /usr/lib/llvm-*/lib "$MULTIARCH" /usr/lib64 /usr/lib64/llvm*/lib /usr/lib /usr/local/lib; do
+        [ -z "$folder" ] || ! compgen -G "$folder/libclang[.-]*so*" > /dev/null || return 0
+    done
+    return 1
+}
+
+# Names all that a module has to bring, at once.
+check_tools() {
+    local lacking=()
+    has "$mpicc" || lacking+=("MPI ($mpicc): module load openmpi, or cray-mpich, intel-mpi, ...; or name its compiler in MPICC")
+    { has gcc && has g++ && at_least "$(gcc -dumpfullversion -dumpversion)" "$GCC_OLDEST"; } ||
+        lacking+=("gcc and g++, $GCC_OLDEST or later: module load gcc")
+    has make || lacking+=("make: ask for it; nearly every system has it")
+    has git || lacking+=("git: module load git")
+    has curl || rust_is_there || lacking+=("curl, to fetch Rust; or Rust $RUST_OLDEST or later itself: module load rust")
+    has python3 && python3 -m pip --version > /dev/null 2>&1 ||
+        lacking+=("python3 with pip, any version: module load python, or: python3 -m ensurepip --user")
+    if ! find_hdf5; then lacking+=("$hdf5_problem"); fi
+    [ "${#lacking[@]}" -eq 0 ] || die "this machine lacks:" "${lacking[@]/#/- }" \
+        "Load the modules and run this again. conda's MPI and HDF5 are of no use: they do not know this machine's network."
+    has nasm || say "note: no nasm (module load nasm): JPEGs will decode two to three times slower; PNGs do not care"
+    if ! has h5dump || ! python3 -c 'import h5py' 2> /dev/null; then
+        say "note: make test also needs h5dump and a python3 with h5py; building and running do not"
+    fi
+}
+
+# ---- build tools as Python wheels ----------------------------------------------------------------------------------
+
+# libclang brings no headers of its own, and looks for them beside itself: gcc's serve.
+install_libclang() {
+    rm -rf .deps/clang
+    pip_install "$PWD/.deps/clang.new" --no-deps "$WHEEL_LIBCLANG" || die "pip could not install $WHEEL_LIBCLANG (above)"
+    mkdir -p .deps/clang.new/lib/clang/18
+    mv .deps/clang.new/clang/native/libclang.so .deps/clang.new/lib/
+    ln -s "$(gcc -print-file-name=include)" .deps/clang.new/lib/clang/18/include
+    mv .deps/clang.new .deps/clang
+}
+
+install_cmake() {
+    rm -rf .deps/cmake
+    pip_install "$PWD/.deps/cmake.new" --no-deps "$WHEEL_CMAKE" || die "pip could not install $WHEEL_CMAKE (above)"
+    mv .deps/cmake.new .deps/cmake
+    mkdir -p .deps/bin
+    ln -sfn ../cmake/cmake/data/bin/cmake .deps/bin/cmake
+}
+
+lacks_libclang() { [ "$no_root" = yes ] && [ ! -e .deps/clang/lib/libclang.so ] && ! libclang_is_there; }
+lacks_cmake() { [ "$no_root" = yes ] && ! has cmake; }
+
+# What cargo needs beside .cargo/config.toml; the Makefile reads it by itself.
+write_env() {
+    local bin folder
+    bin=$(dirname "$(command -v cargo)")
+    {
+        echo '# Written by docker/setup.sh. For a shell that runs cargo itself: . .deps/env.sh'
+        [ -z "${CARGO_HOME-}" ] || echo "export CARGO_HOME=\"\${CARGO_HOME:-$CARGO_HOME}\""
+        [ -z "${RUSTUP_HOME-}" ] || echo "export RUSTUP_HOME=\"\${RUSTUP_HOME:-$RUSTUP_HOME}\""
+        [ ! -e .deps/clang/lib/libclang.so ] || echo "export LIBCLANG_PATH=\"$prefix/clang/lib\""
+        # What is in PATH already stays where it is: make's shells read this again and again.
+        for folder in "$bin" "$prefix/bin"; do
+            echo "case \":\$PATH:\" in *\":$folder:\"*) ;; *) export PATH=\"$folder:\$PATH\" ;; esac"
         done
-        return
-    fi
-    mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
-    if [ "${#missing[@]}" -gt 0 ]; then
-        install_packages "${missing[@]}"
-        mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
-        [ "${#missing[@]}" -eq 0 ] || die "still missing after the installation: ${missing[*]}"
-    fi
-    has mpicc || die "libopenmpi-dev is installed, but there is no mpicc in PATH ($PATH)"
-    say "system packages: all ${#PACKAGES[@]} there"
-}
-
-# ---- Rust -----------------------------------------------------------------------------------------------------
-
-cargo_version() { cargo --version 2> /dev/null | cut -d ' ' -f 2; }
-rust_is_there() { local v; v=$(cargo_version) && [ -n "$v" ] && has rustc && at_least "$v" "$RUST_OLDEST"; }
-
-# Fetches rustup itself and checks its digest; nothing is run that did not arrive whole.
-install_rustup() {
-    local target from dir
-    target=$(uname -m)-unknown-linux-gnu
-    from=${RUSTUP_UPDATE_ROOT:-https://static.rust-lang.org/rustup}/dist/$target/rustup-init
-    dir=$(mktemp -d)
-    if curl -sSfL --retry 3 -o "$dir/rustup-init" "$from" && curl -sSfL --retry 3 -o "$dir/sum" "$from.sha256" &&
-        echo "$(cut -d ' ' -f 1 "$dir/sum")  $dir/rustup-init" | sha256sum --check --status; then
-        chmod +x "$dir/rustup-init"
-        "$dir/rustup-init" -y --quiet --no-modify-path --profile minimal -c clippy -c rustfmt \
-            --default-toolchain "$RUST" > "$dir/log" 2>&1 || tail -n 5 "$dir/log" >&2
-    fi
-    rm -rf "$dir"
-    rust_is_there
-}
-
-install_rust() {
-    local started=$SECONDS old
-    old=$(cargo_version || true)
-    if has rustup; then
-        say "installing Rust $RUST with the rustup that is here${old:+ (cargo $old is older than $RUST_OLDEST)}"
-        rustup toolchain install "$RUST" --profile minimal -c clippy -c rustfmt > /dev/null 2>&1 || true
-        [ -n "$old" ] || rustup default "$RUST" > /dev/null 2>&1 || true
-        rust_is_there || die "cargo is ${old:-not there}, $RUST_OLDEST or later is needed" "Run: rustup default $RUST"
-    else
-        say "installing Rust $RUST with rustup${old:+ (cargo $old is older than $RUST_OLDEST)}"
-        install_rustup || install_debian_rust
-    fi
-    say "installed Rust $(cargo_version) in $((SECONDS - started)) s"
-}
-
-# Debian's own cargo is too old; the compiler it keeps for browsers follows Rust, without clippy.
-install_debian_rust() {
-    say "rustup cannot be had; trying Debian's cargo-web"
-    has apt-get || die "no Rust $RUST_OLDEST or later: see https://rustup.rs"
-    install_packages cargo-web rustc-web rustfmt-web
-    hash -r
-    rust_is_there || die "Debian's cargo-web is $(cargo_version), $RUST_OLDEST or later is needed: see https://rustup.rs"
-}
-
-check_rust() {
-    PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
-    rust_is_there || install_rust
-    say "Rust: cargo $(cargo_version) in $(dirname "$(command -v cargo)")"
-}
-
-# ---- libtorch -------------------------------------------------------------------------------------------------
-
-gpu_is_there() { [ -e /proc/driver/nvidia/version ] || compgen -G '/dev/nvidia[0-9]*' > /dev/null; }
-
-warn_of_old_driver() {
-    local driver
-    driver=$(sed -n 's/^NVRM.*  \([0-9][0-9]*\)\.[0-9.]* .*/\1/p' /proc/driver/nvidia/version 2> /dev/null || true)
-    if [ -n "$driver" ] && [ "$driver" -lt "$DRIVER_OLDEST" ]; then
-        say "warning: NVIDIA's driver is $driver; PyPI's torch $TORCH needs $DRIVER_OLDEST or later on the GPU."
-        say "         pytorch.org has builds for older drivers: unpack one and set LIBTORCH to it."
-    fi
-}
-
-# What is in .deps/site: "cpu", "gpu", or nothing where it is not a finished installation of this version.
-libtorch_there() {
-    local stamp
-    read -r stamp 2> /dev/null < .deps/site/.complete || return 0
-    [ "${stamp% *}" = "torch $TORCH" ] && [ -e .deps/libtorch/lib/libtorch_cpu.so ] || return 0
-    echo "${stamp##* }"
-}
-
-# Loads the libraries, which finds what is missing or cut short.
-libtorch_loads() {
-    python - "$1/torch/lib" "$2" <<'PYTHON'
-import ctypes, sys
-lib, kind = sys.argv[1:]
-for name in ["libtorch_cpu.so"] + ["libtorch_cuda.so"] * (kind == "gpu"):
-    ctypes.CDLL(f"{lib}/{name}", ctypes.RTLD_GLOBAL)
-PYTHON
-}
-
-# install_libtorch cpu|gpu: into a folder beside, checked, and only then renamed.
-install_libtorch() {
-    local kind=$1 started=$SECONDS new=.deps/site.new need_gib=4 free_gib wheels=("${WHEELS_CPU[@]}")
-    [ "$kind" = cpu ] || { need_gib=14; wheels=("${WHEELS_GPU[@]}"); }
-    free_gib=$(($(df --output=avail -k .deps | tail -n 1) / 1048576))
-    [ "$free_gib" -ge "$need_gib" ] || die "libtorch needs $need_gib GiB while it is installed, $PWD/.deps has $free_gib free"
-    say "installing libtorch $TORCH ($kind): pip install ${wheels[*]}"
-    trap 'rm -rf .deps/site.new' EXIT
-    rm -rf "$new" && mkdir -p "$new/tmp"
-    # pip unpacks in TMPDIR; on the same disk its last step is a rename.
-    TMPDIR=$PWD/$new/tmp PIP_ROOT_USER_ACTION=ignore python -m pip install --quiet --no-compile \
-        --only-binary :all: --target "$new/site" "${wheels[@]}" || die "pip could not install libtorch (above)"
-    libtorch_loads "$new/site" "$kind" || die "the installed libtorch does not load (above)"
-    echo "torch $TORCH $kind" > "$new/site/.complete"
-    rm -rf .deps/site
-    mv "$new/site" .deps/site
-    ln -sfn site/torch .deps/libtorch
-    say "installed libtorch: $(size_of .deps/site) in $((SECONDS - started)) s"
-}
-
-check_libtorch() {
-    local wanted=$1 there
-    if [ -n "${LIBTORCH-}" ] && ! [ "$LIBTORCH" -ef .deps/libtorch ]; then
-        [ -e "$LIBTORCH/lib/libtorch_cpu.so" ] || die "LIBTORCH is set to $LIBTORCH, which has no lib/libtorch_cpu.so" \
-            "Unset it to have libtorch $TORCH installed here."
-        say "libtorch: the one that LIBTORCH names, $LIBTORCH"
-        return
-    fi
-    if [ -z "$wanted" ]; then
-        if gpu_is_there; then wanted=gpu; else wanted=cpu; fi
-    fi
-    [ "$wanted" = cpu ] || warn_of_old_driver
-    mkdir -p .deps
-    exec 9> .deps/lock # against two of these at once, in one tree
-    flock -n 9 || { say "waiting for another setup.sh in this tree"; flock 9; }
-    there=$(libtorch_there)
-    # The larger set serves a machine without a GPU just as well.
-    [ "$there" = gpu ] || [ "$there" = "$wanted" ] || install_libtorch "$wanted"
-    there=$(libtorch_there)
-    [ -n "$there" ] || die "libtorch is not in .deps after its installation"
-    say "libtorch: $TORCH ($there) in .deps/libtorch"
+    } > .deps/env.sh.new
+    mv .deps/env.sh.new .deps/env.sh
 }
 
 # ---------------------------------------------------------------------------------------------------------------
 
-main() {
-    local wanted=
-    case "${1-}" in
-        --gpu) wanted=gpu ;;
-        --cpu) wanted=cpu ;;
-        --help | -h) usage; exit ;;
-        '') ;;
-        *) usage >&2; exit 2 ;;
+no_root=no prefix='' torch='' mpi=openmpi dry_run=no
+packages=() missing=()
+# What find_hdf5 found, or why not.
+# shellcheck disable=SC2034
+hdf5_include='' hdf5_lib='' hdf5_problem=''
+
+parse() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --torch=* | --mpi=* | --prefix=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;;
+            --torch | --mpi | --prefix) [ $# -ge 2 ] || { usage >&2; exit 2; } ;;&
+            --torch) torch=$2; shift ;;
+            --mpi) mpi=$2; shift ;;
+            --prefix) mkdir -p "$2" && prefix=$(cd "$2" && pwd); shift ;;
+            --no-root) no_root=yes ;;
+            --dry-run) dry_run=yes ;;
+            --help | -h) usage; exit ;;
+            *) printf 'setup: error: unknown argument: %s\n' "$1" >&2; usage >&2; exit 2 ;;
+        esac
+        shift
+    done
+    case $torch in '' | cpu | cu126 | cu128 | cu130) ;; *) die "--torch $torch: cpu, cu126, cu128 or cu130" ;; esac
+    case $mpi in openmpi | mpich) ;; *) die "--mpi $mpi: openmpi or mpich" ;; esac
+}
+
+# .deps in the tree is the prefix, or a link to it: that is where the build looks.
+place() {
+    if [ -n "$prefix" ] && ! [ "$prefix" -ef .deps ]; then
+        [ -L .deps ] || [ ! -e .deps ] || die "this tree has a folder .deps already" \
+            "Move it (mv .deps/* .deps/.l* $prefix/; rmdir .deps) or remove it, and run this again with --prefix."
+        ln -sfn "$prefix" .deps
+    fi
+    mkdir -p .deps/
+    prefix=$(cd .deps && pwd -P)
+    exec 9> .deps/lock # against two of these at once, in one place
+    flock -n 9 || { say "waiting for another setup.sh in $prefix"; flock 9; }
+    PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$prefix/bin:$PATH
+    # Without root, Rust goes to the same place; where an earlier run has put it there, it is used.
+    if [ -d .deps/cargo ] || { [ "$no_root" = yes ] && ! rust_is_there; }; then
+        export CARGO_HOME=${CARGO_HOME:-$prefix/cargo} RUSTUP_HOME=${RUSTUP_HOME:-$prefix/rustup}
+        PATH=$CARGO_HOME/bin:$PATH
+    fi
+}
+
+# Decides on everything before anything is fetched.
+decide() {
+    local there
+    if uses_apt; then
+        case $mpi in openmpi) packages=("${PACKAGES_OPENMPI[@]}") ;; mpich) packages=("${PACKAGES_MPICH[@]}") ;; esac
+        packages+=("${PACKAGES[@]}")
+        mapfile -t missing < <(missing_packages)
+        [ "${#missing[@]}" -eq 0 ] || plan+=("system packages: ${missing[*]}|$((${#missing[@]} * 20))|$((${#missing[@]} * 60))")
+    fi
+    rust_is_there || plan+=("Rust $RUST|150|650")
+    ! lacks_libclang || plan+=("libclang, as a Python wheel|25|85")
+    ! lacks_cmake || plan+=("cmake, as a Python wheel|28|75")
+    there=$(libtorch_there)
+    # A stamp of the time before --torch: PyPI's build was the only one.
+    [ "$there" != gpu ] || { there=cu130 && echo "torch $TORCH cu130" > .deps/site/.complete; }
+    if [ -z "$torch" ] && ! names_its_own_libtorch; then
+        torch=${there:-$(fitting_torch)} || exit
+        [ "$there" != cpu ] || ! gpu_is_there ||
+            say "note: the libtorch here is the one without CUDA, and this machine has a GPU: --torch KIND changes it"
+    fi
+    names_its_own_libtorch || [ "$torch" = "$there" ] || case $torch in
+        cpu) plan+=("libtorch $TORCH, cpu, into $prefix|600|1250") ;;
+        cu130) plan+=("libtorch $TORCH, cu130, with NVIDIA's libraries, into $prefix|2500|5000") ;;
+        *) plan+=("libtorch $TORCH, $torch, with NVIDIA's libraries, into $prefix|3500|7000") ;;
     esac
+}
+
+main() {
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     [ "$(uname -sm)" = 'Linux x86_64' ] || die "made for Linux on x86_64, this is $(uname -sm)" \
         "Elsewhere: install MPI, parallel HDF5, Rust $RUST_OLDEST and libtorch $TORCH, set HDF5_DIR and LIBTORCH."
-    check_packages
+    place
+    uses_apt || { check_tools && find_mpi_and_hdf5; }
+    decide
+    announce
+    [ "$dry_run" = no ] || exit 0
+    ! uses_apt || { check_packages && find_mpi_and_hdf5; }
+    link_hdf5
     check_rust
-    check_libtorch "$wanted"
+    forget_other_bindings
+    ! lacks_libclang || install_libclang
+    ! lacks_cmake || install_cmake
+    write_env
+    check_libtorch
 }
 
-main "$@"
+for part in mpi rust libtorch; do
+    # shellcheck source=/dev/null
+    . "$(dirname "${BASH_SOURCE[0]}")/setup/$part.sh"
+done
+
+parse "$@"
+# With --mpi mpich beside another MPI, Debian's wrapper has a name of its own.
+mpicc=${MPICC:-mpicc}
+[ "$mpi" = openmpi ] || [ -n "${MPICC-}" ] || ! { [ "$no_root" = no ] && has apt-get; } || mpicc=mpicc.mpich
+main
