@@ -4,6 +4,7 @@
 //! reference's f32 as the reference's own bf16 is, within half of that.
 
 mod bad_models;
+mod naflex;
 mod pictures;
 mod texts;
 mod towers;
@@ -13,8 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use hyperslab::model::device::{Device, Precision};
-use hyperslab::model::picture::Background;
-use hyperslab::model::{Modality, Model, Settings, load};
+use hyperslab::model::{Modality, Model, PictureSettings, Settings, load};
 use safetensors::{Dtype, SafeTensors};
 
 pub fn fixtures() -> PathBuf {
@@ -22,7 +22,7 @@ pub fn fixtures() -> PathBuf {
 }
 
 pub fn settings(precision: Precision) -> Settings {
-    Settings { device: Device::Cpu, precision, background: Background::Drop, threads: 1 }
+    Settings { device: Device::Cpu, precision, pictures: PictureSettings::default(), threads: 1 }
 }
 
 pub fn model(name: &str, modality: Modality) -> Model {
@@ -67,6 +67,7 @@ pub struct Inputs {
     pub texts: Vec<String>,
     pub batch_texts: Vec<usize>,
     pub batch_pictures: Vec<String>,
+    pub naflex_pictures: Vec<String>,
 }
 
 pub fn inputs() -> Inputs {
@@ -78,6 +79,7 @@ pub fn inputs() -> Inputs {
         texts: strings("texts"),
         batch_texts: list("batch_texts").iter().map(|v| v.as_u64().expect("a number") as usize).collect(),
         batch_pictures: strings("batch_pictures"),
+        naflex_pictures: strings("naflex_pictures"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -15,13 +16,33 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 pub const SPIECE: &str = "spiece.model";
+/// Gemma's sentencepiece model.
+pub const TOKENIZER_MODEL: &str = "tokenizer.model";
+/// Qwen's byte-level BPE, with `merges.txt`.
+pub const VOCABULARY: &str = "vocab.json";
 pub const PREPROCESSOR: &str = "preprocessor_config.json";
 /// Where transformers 5 saves the same settings, under `image_processor`.
 pub const PROCESSOR: &str = "processor_config.json";
 
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub const WEIGHTS: &str = "model.safetensors";
+pub const INDEX: &str = "model.safetensors.index.json";
 const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// All of a repository on the hub that a model is read from, its weights aside.
+pub const SMALL_FILES: [&str; 12] = [
+    CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS,
+    SPIECE,
+    TOKENIZER_MODEL,
+    VOCABULARY,
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.json",
+    PREPROCESSOR,
+    PROCESSOR,
+];
 
 /// Every file that decides which ids a caption becomes.
 const TOKENIZER_FILES: [&str; 4] = [SPECIAL_TOKENS, SPIECE, TOKENIZER, TOKENIZER_CONFIG];
@@ -80,6 +101,38 @@ pub fn digests(dir: &Path) -> Result<Digests> {
     Ok(Digests { weights: hexadecimal(&weights.finalize()), tokenizer: hexadecimal(&tokenizer.finalize()) })
 }
 
+/// SHA-256 over what tells one model folder from another without reading gigabytes: small files whole, of
+/// each weight file its size and pieces spread evenly over it, the header being the first.
+///
+/// # Errors
+/// Files that are missing or cannot be read, by name.
+pub fn sampled_digest(dir: &Path) -> Result<String> {
+    const PIECES: u64 = 16;
+    const PIECE_BYTES: u64 = 64 << 10;
+    let mut hasher = Sha256::new();
+    for name in [CONFIG, PREPROCESSOR, PROCESSOR].into_iter().chain(TOKENIZER_FILES) {
+        let path = dir.join(name);
+        if path.exists() {
+            hasher.update(format!("{name}\0"));
+            absorb(&mut hasher, &path)?;
+        }
+    }
+    for name in weight_files(dir)? {
+        let path = dir.join(&name);
+        let file = File::open(&path).context(|| path.display())?;
+        let size = file.metadata().context(|| path.display())?.len();
+        hasher.update(format!("{name}\0{size}\0"));
+        let last = size.saturating_sub(PIECE_BYTES);
+        for index in 0..PIECES {
+            let start = last * index / (PIECES - 1);
+            let mut piece = vec![0; PIECE_BYTES.min(size) as usize];
+            file.read_exact_at(&mut piece, start).context(|| path.display())?;
+            hasher.update(&piece);
+        }
+    }
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
 fn shards(index: &Path, content: &serde_json::Value) -> Result<Vec<String>> {
     let broken = |what: &str| Error::new(format!("{}: {what}", index.display()));
     let map = content.get("weight_map").and_then(serde_json::Value::as_object);
@@ -103,7 +156,8 @@ fn absorb(hasher: &mut Sha256, path: &Path) -> Result<()> {
     }
 }
 
-fn hexadecimal(digest: &[u8]) -> String {
+/// A digest as people read it.
+pub fn hexadecimal(digest: &[u8]) -> String {
     use std::fmt::Write;
     digest.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes everything");

@@ -50,6 +50,19 @@ impl<'a> Section<'a> {
         Self { path, prefix, value: value.filter(|value| !value.is_null()) }
     }
 
+    /// The object at a key of a file, `prefix` being the key with a dot behind it; one that is absent or null
+    /// has all its defaults.
+    ///
+    /// # Errors
+    /// A value that is no object.
+    pub fn part(path: &'a Path, prefix: &'a str, file: &'a Value) -> Result<Self> {
+        let (key, whole) = (prefix.trim_end_matches('.'), Self::new(path, "", Some(file)));
+        match whole.get(key) {
+            Some(found) if !found.is_object() => Err(whole.wrong(key, "a JSON object", found)),
+            part => Ok(Self::new(path, prefix, part)),
+        }
+    }
+
     /// The value of a key that is present and not null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.value?.get(key).filter(|value| !value.is_null())
@@ -113,6 +126,19 @@ impl<'a> Section<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_an_object_or_absent() {
+        let file = serde_json::json!({"a": {"x": 1}, "b": null, "c": [], "d": "x"});
+        let part = |prefix: &'static str| Section::part(Path::new("config.json"), prefix, &file);
+        assert_eq!(part("a.").expect("an object").count("x", 2), Ok(1));
+        assert_eq!(part("b.").expect("null is absent").count("x", 2), Ok(2));
+        assert_eq!(part("missing.").expect("absent").count("x", 2), Ok(2));
+        for (prefix, key) in [("c.", "`c`"), ("d.", "`d`")] {
+            let message = part(prefix).err().expect("no object").message;
+            assert!(message.contains(key) && message.contains("config.json"), "{message}");
+        }
+    }
 
     #[test]
     fn values_are_checked_and_named() {

@@ -122,26 +122,38 @@ fn activate(activation: Activation, mut x: Tensor) -> Computed {
     }
 }
 
-/// Scaled dot-product attention of `q` (B, Tq, D) over `k` and `v` (B, Tk, D) in `heads` heads, every
-/// token seeing every token, by libtorch's fused kernels. Gives (B, Tq, D).
+/// Scaled dot-product attention of `q` (B, Tq, D) over `k` and `v` (B, Tk, D) in `heads` heads, by
+/// libtorch's fused kernels. Every token sees every token that `mask` ([`key_mask`]) lets it. Gives
+/// (B, Tq, D).
 ///
 /// # Errors
 /// What libtorch reports.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: i64) -> Computed {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: i64, mask: Option<&Tensor>) -> Computed {
     let (batch, _, size) = q.size3()?;
     let split = |x: &Tensor| x.f_view([batch, -1, heads, size / heads])?.f_transpose(1, 2); // (B, H, T, D/H)
-    let unmasked: Option<Tensor> = None;
     let x = Tensor::f_scaled_dot_product_attention(
         &split(q)?,
         &split(k)?,
         &split(v)?,
-        unmasked,
+        mask,
         0.0,
         false,
         None::<f64>, // 1 / sqrt(D/H)
         false,
     )?; // (B, H, Tq, D/H)
     x.f_transpose(1, 2)?.f_reshape([batch, -1, size])
+}
+
+/// What is added to attention's logits so that tokens from `counts` (B) on are seen by nobody: (B, 1, 1,
+/// `tokens`) of 0 and minus infinity. Every count must be at least 1, or attention is not a number.
+///
+/// # Errors
+/// What libtorch reports.
+pub fn key_mask(counts: &[i64], tokens: i64, kind: Kind, device: tch::Device) -> Computed {
+    let counts = Tensor::f_from_slice(counts)?.f_to_device(device)?.f_view([-1, 1, 1, 1])?;
+    let places = Tensor::f_arange(tokens, (Kind::Int64, device))?;
+    let is_padding = places.f_ge_tensor(&counts)?; // (B, 1, 1, T)
+    Tensor::f_zeros(is_padding.size(), (kind, device))?.f_masked_fill(&is_padding, f64::NEG_INFINITY)
 }
 
 /// L2-normalises rows (B, D) in f32, whatever they were computed in.

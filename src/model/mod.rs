@@ -8,6 +8,7 @@ pub mod activation;
 pub mod checkpoint;
 pub mod json;
 pub mod siglip;
+pub mod siglip2;
 
 #[cfg(feature = "engine")]
 pub mod device;
@@ -16,7 +17,13 @@ pub mod layers;
 #[cfg(feature = "engine")]
 pub mod picture;
 #[cfg(feature = "engine")]
+pub mod pixels;
+#[cfg(feature = "engine")]
 pub mod pytext;
+#[cfg(feature = "engine")]
+pub mod tokenizer;
+#[cfg(feature = "engine")]
+pub mod tower;
 #[cfg(feature = "engine")]
 pub mod weights;
 
@@ -28,13 +35,16 @@ use crate::error::{Error, Result};
 
 /// The families this program knows, by the `model_type` of their `config.json`.
 /// A new family is one folder beside `siglip/` and one line here.
-const FAMILIES: [(&str, Family); 1] = [(siglip::MODEL_TYPE, Family::Siglip)];
+const FAMILIES: [(&str, Family); 2] =
+    [(siglip::MODEL_TYPE, Family::Siglip), (siglip2::MODEL_TYPE, Family::Siglip2)];
 
 /// A family of models: one architecture with its own preprocessing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// SigLIP, and SigLIP 2 of fixed resolution.
     Siglip,
+    /// SigLIP 2 NaFlex, of variable resolution.
+    Siglip2,
 }
 
 /// Which of a model's towers.
@@ -69,6 +79,9 @@ pub fn describe(dir: &Path) -> Result<Description> {
         Family::Siglip => {
             siglip::config::Config::parse(dir, &config).map(|parsed| parsed.describe(dir, &config))
         }
+        Family::Siglip2 => {
+            siglip2::config::Config::parse(dir, &config).map(|parsed| parsed.describe(dir, &config))
+        }
     }
 }
 
@@ -81,8 +94,7 @@ fn family(dir: &Path, config: &Value) -> Result<Family> {
     };
     let known = FAMILIES.iter().find(|(name, _)| *name == found);
     known.map(|(_, family)| *family).ok_or_else(|| {
-        let why = if found == "siglip2" { " (SigLIP 2 NaFlex, of variable resolution)" } else { "" };
-        Error::new(format!("{}: model type `{found}`{why} is not supported", path.display()))
+        Error::new(format!("{}: model type `{found}` is not supported", path.display()))
             .hint(format!("supported model types: {}", supported()))
     })
 }
@@ -100,7 +112,9 @@ fn display_name(dir: &Path, config: &Value) -> String {
 }
 
 #[cfg(feature = "engine")]
-pub use engine::{Embedder, Item, Model, Prepared, Preparer, Preprocessing, Settings, load, preprocessing};
+pub use engine::{
+    Embedder, Item, Model, PictureSettings, Prepared, Preparer, Preprocessing, Settings, load, preprocessing,
+};
 
 /// What needs libtorch.
 #[cfg(feature = "engine")]
@@ -112,8 +126,8 @@ mod engine {
 
     use super::device::{Device, Precision};
     use super::picture::Background;
-    use super::{Family, Modality, checkpoint, describe, siglip};
-    use crate::error::{ItemError, Result};
+    use super::{Family, Modality, checkpoint, describe, siglip, siglip2};
+    use crate::error::{Error, ItemError, Result};
 
     /// One item as it comes from the input.
     #[derive(Clone, Copy, Debug)]
@@ -152,9 +166,35 @@ mod engine {
     pub struct Settings {
         pub device: Device,
         pub precision: Precision,
-        pub background: Background,
+        pub pictures: PictureSettings,
         /// libtorch's threads inside one operation on a CPU.
         pub threads: usize,
+    }
+
+    /// What may be asked of the preprocessing of pictures, beside what the model's own files say.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct PictureSettings {
+        pub background: Background,
+        /// The most patches a picture becomes, for models of variable resolution; `None`: as their files say.
+        pub max_num_patches: Option<usize>,
+    }
+
+    impl PictureSettings {
+        /// Refuses what a family does not have.
+        fn check(self, dir: &Path, family: Family) -> Result<()> {
+            match self.max_num_patches {
+                Some(_) if family != Family::Siglip2 => Err(Error::new(format!(
+                    "--max-num-patches: {} takes pictures of one size and has no number of patches to set",
+                    dir.display()
+                ))
+                .hint("it is a setting of SigLIP 2 NaFlex (model type `siglip2`); leave it out here")),
+                Some(number) if !(1..=siglip2::MAX_NUM_PATCHES_MAX).contains(&number) => {
+                    let most = siglip2::MAX_NUM_PATCHES_MAX;
+                    Err(Error::new(format!("--max-num-patches is {number}; possible are 1 to {most}")))
+                }
+                _ => Ok(()),
+            }
+        }
     }
 
     /// One tower of a model, loaded.
@@ -174,11 +214,14 @@ mod engine {
     /// Reads one tower's preprocessing.
     ///
     /// # Errors
-    /// A tokenizer or preprocessing that is missing or not supported.
-    pub fn preprocessing(dir: &Path, modality: Modality, background: Background) -> Result<Preprocessing> {
+    /// A tokenizer or preprocessing that is missing or not supported; settings that the model does not have.
+    pub fn preprocessing(dir: &Path, modality: Modality, pictures: PictureSettings) -> Result<Preprocessing> {
+        let family = describe(dir)?.family;
+        pictures.check(dir, family)?;
         let config = super::json::read(&dir.join(checkpoint::CONFIG))?;
-        match describe(dir)?.family {
-            Family::Siglip => siglip::preprocessing(dir, &config, modality, background),
+        match family {
+            Family::Siglip => siglip::preprocessing(dir, &config, modality, pictures.background),
+            Family::Siglip2 => siglip2::preprocessing(dir, &config, modality, pictures),
         }
     }
 
@@ -186,14 +229,17 @@ mod engine {
     ///
     /// # Errors
     /// What [`describe`] reports; weights that are missing, unknown, of another shape or truncated, each
-    /// by name; a tokenizer or preprocessing that is missing or not supported.
+    /// by name; a tokenizer or preprocessing that is missing or not supported; settings that the model does
+    /// not have.
     pub fn load(dir: &Path, modality: Modality, settings: &Settings) -> Result<Model> {
         let family = describe(dir)?.family;
+        settings.pictures.check(dir, family)?;
         super::device::set_model_threads(settings.threads);
         super::device::check_tf32(settings.device, settings.precision)?;
         let config = super::json::read(&dir.join(checkpoint::CONFIG))?;
         match family {
             Family::Siglip => siglip::load(dir, &config, modality, settings),
+            Family::Siglip2 => siglip2::load(dir, &config, modality, settings),
         }
     }
 }
@@ -210,7 +256,7 @@ mod tests {
             family(dir, &config).expect_err("unsupported").to_string()
         };
         assert!(refusal(r#"{"model_type": "clip"}"#).contains("`clip`"));
-        assert!(refusal(r#"{"model_type": "siglip2"}"#).contains("NaFlex"));
+        assert!(refusal(r#"{"model_type": "siglip3"}"#).contains("siglip, siglip2"));
         assert!(refusal("{}").contains("model_type"));
         assert!(refusal("{}").contains("siglip"));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use hyperslab::model::device::Precision;
-use hyperslab::model::{Modality, checkpoint, describe, load};
+use hyperslab::model::{Modality, PictureSettings, Settings, checkpoint, describe, load};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
@@ -56,7 +56,7 @@ fn rename_tensor(dir: &Path, from: &str, to: &str) {
 fn a_config_of_another_model() {
     let folder = copy("siglip");
     for (found, word) in
-        [("clip", "`clip`"), ("siglip2", "NaFlex"), ("siglip_vision_model", "`siglip_vision_model`")]
+        [("clip", "`clip`"), ("siglip3", "siglip2"), ("siglip_vision_model", "`siglip_vision_model`")]
     {
         edit_config(folder.path(), |config| config["model_type"] = found.into());
         contains(&refusal(folder.path()), &[word, "config.json", "siglip"]);
@@ -66,6 +66,59 @@ fn a_config_of_another_model() {
     contains(&refusal(folder.path()), &["config.json", "line 2 column"]);
     fs::remove_file(folder.path().join("config.json")).expect("removed");
     contains(&refusal(folder.path()), &["config.json", "no such file"]);
+}
+
+#[test]
+fn sections_that_are_no_objects() {
+    for model in ["siglip", "naflex"] {
+        for part in ["text_config", "vision_config"] {
+            let folder = copy(model);
+            edit_config(folder.path(), |config| config[part] = "base".into());
+            contains(&refusal(folder.path()), &["config.json", part, "JSON object"]);
+            assert!(describe(folder.path()).is_err());
+        }
+    }
+}
+
+#[test]
+fn naflex_settings_that_are_not_right() {
+    let folder = copy("naflex");
+    edit_config(folder.path(), |config| config["vision_config"]["num_patches"] = 25.into());
+    contains(
+        &refusal(folder.path()),
+        &["vision_model.embeddings.position_embedding.weight", "[16, 40]", "[25, 40]"],
+    );
+    edit_config(folder.path(), |config| config["vision_config"]["num_patches"] = 20.into());
+    contains(&refusal(folder.path()), &["vision_config.num_patches", "square"]);
+    let folder = copy("naflex");
+    for (settings, words) in [
+        (r#"{"patch_size": 16}"#, ["patch_size", "8"]),
+        (r#"{"patch_size": 8, "max_num_patches": "many"}"#, ["max_num_patches", "many"]),
+        (
+            r#"{"patch_size": 8, "image_processor_type": "CLIPImageProcessor"}"#,
+            ["image_processor_type", "CLIP"],
+        ),
+    ] {
+        fs::write(folder.path().join("preprocessor_config.json"), settings).expect("written");
+        let error = load(folder.path(), Modality::Image, &settings_of(None)).err().expect("refused");
+        contains(&error.to_string(), &words);
+    }
+}
+
+#[test]
+fn a_number_of_patches_is_a_setting_of_naflex_alone() {
+    for modality in [Modality::Text, Modality::Image] {
+        let siglip = load(&fixtures().join("siglip"), modality, &settings_of(Some(64))).err();
+        contains(&siglip.expect("refused").to_string(), &["--max-num-patches", "siglip2"]);
+        let many = load(&fixtures().join("naflex"), modality, &settings_of(Some(1 << 20))).err();
+        contains(&many.expect("refused").to_string(), &["--max-num-patches", "1048576"]);
+        assert!(load(&fixtures().join("naflex"), modality, &settings_of(Some(64))).is_ok());
+    }
+}
+
+fn settings_of(max_num_patches: Option<usize>) -> Settings {
+    let pictures = PictureSettings { max_num_patches, ..PictureSettings::default() };
+    Settings { pictures, ..settings(Precision::F32) }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hyperslab::error::ItemErrorKind;
 use hyperslab::model::siglip::Tokens;
+use hyperslab::model::siglip::tokens::SIGLIP2_CLASS;
 
 use super::{Array, expected, fixtures, inputs};
 
@@ -32,10 +33,17 @@ fn copy(model: &str, without: &[&str]) -> tempfile::TempDir {
     folder
 }
 
+fn edit(dir: &Path, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join(name);
+    let mut value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    change(&mut value);
+    std::fs::write(path, value.to_string()).expect("written");
+}
+
 #[test]
 fn siglip() {
     let ids = &expected("siglip/expected.safetensors")["text.ids"];
-    let load = |dir: &Path| Tokens::load(dir, 16, 380).expect("loads");
+    let load = |dir: &Path| Tokens::load(dir, "", 16, 380).expect("loads");
     check("spiece.model", &load(&fixtures().join("siglip")), ids);
     check("tokenizer.json", &load(copy("siglip", &["spiece.model"]).path()), ids);
     check("spiece.model alone", &load(copy("siglip", &["tokenizer.json"]).path()), ids);
@@ -44,33 +52,60 @@ fn siglip() {
 #[test]
 fn siglip_as_saved_by_transformers_5() {
     let ids = &expected("siglip-f16/expected.safetensors")["text.ids"];
-    check("f16", &Tokens::load(&fixtures().join("siglip-f16"), 16, 380).expect("loads"), ids);
+    check("f16", &Tokens::load(&fixtures().join("siglip-f16"), "", 16, 380).expect("loads"), ids);
 }
 
 #[test]
 fn siglip2() {
     let ids = &expected("siglip2/expected.safetensors")["text.ids"];
-    check("siglip2", &Tokens::load(&fixtures().join("siglip2"), 32, 626).expect("loads"), ids);
+    check("siglip2", &Tokens::load(&fixtures().join("siglip2"), "", 32, 626).expect("loads"), ids);
+}
+
+#[test]
+fn gemma_as_published() {
+    let ids = &expected("naflex/expected.safetensors")["text.ids"];
+    let tokens = Tokens::load(&fixtures().join("naflex"), SIGLIP2_CLASS, 24, 640).expect("loads");
+    check("naflex", &tokens, ids);
+}
+
+#[test]
+fn the_class_of_transformers_5_lower_cases_and_pads_by_itself() {
+    let expected = expected("naflex/expected-class.safetensors");
+    for (name, class) in [("named", SIGLIP2_CLASS.into()), ("unnamed", serde_json::Value::Null)] {
+        let folder = copy("naflex", &[]);
+        edit(folder.path(), "tokenizer_config.json", |config| {
+            config["tokenizer_class"] = class;
+            config["padding_side"] = serde_json::Value::Null;
+        });
+        check(name, &Tokens::load(folder.path(), SIGLIP2_CLASS, 24, 640).expect("loads"), &expected[name]);
+    }
+}
+
+#[test]
+fn qwen_ends_as_its_post_processor_says() {
+    let ids = &expected("naflex-qwen/expected.safetensors")["text.ids"];
+    let tokens = Tokens::load(&fixtures().join("naflex-qwen"), SIGLIP2_CLASS, 40, 567).expect("loads");
+    check("naflex-qwen", &tokens, ids);
+    let upper_and_lower = ["A Chair", "a chair"].map(|text| tokens.ids(text).expect("ids"));
+    assert!(upper_and_lower[0] != upper_and_lower[1], "nobody lower-cases for it");
 }
 
 #[test]
 fn flags_and_padding_side_of_the_config_are_honoured() {
     let folder = copy("siglip2", &[]);
-    let path = folder.path().join("tokenizer_config.json");
-    let mut config: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
-    config["add_bos_token"] = true.into();
-    config["add_eos_token"] = true.into();
-    config["padding_side"] = "left".into();
-    std::fs::write(&path, config.to_string()).expect("written");
+    edit(folder.path(), "tokenizer_config.json", |config| {
+        config["add_bos_token"] = true.into();
+        config["add_eos_token"] = true.into();
+        config["padding_side"] = "left".into();
+    });
     let ids = &expected("siglip2/expected-flags.safetensors")["text.ids"];
-    check("flags", &Tokens::load(folder.path(), 32, 626).expect("loads"), ids);
+    check("flags", &Tokens::load(folder.path(), "", 32, 626).expect("loads"), ids);
 }
 
 #[test]
 fn captions_without_text_are_failures_of_the_item() {
-    for model in ["siglip", "siglip2"] {
-        let tokens = Tokens::load(&fixtures().join(model), 32, 626).expect("loads");
+    for model in ["siglip", "siglip2", "naflex-qwen"] {
+        let tokens = Tokens::load(&fixtures().join(model), "", 32, 1000).expect("loads");
         for caption in ["", " ", "\t\n\u{3000}\u{1f}"] {
             assert_eq!(tokens.ids(caption).expect_err("empty").kind, ItemErrorKind::EmptyCaption);
         }
@@ -79,8 +114,9 @@ fn captions_without_text_are_failures_of_the_item() {
 
 #[test]
 fn a_tokenizer_of_another_model_is_refused() {
-    let fails =
-        |dir: &Path, vocabulary: usize| Tokens::load(dir, 32, vocabulary).err().expect("refused").to_string();
+    let fails = |dir: &Path, vocabulary: usize| {
+        Tokens::load(dir, "", 32, vocabulary).err().expect("refused").to_string()
+    };
     assert!(fails(&fixtures().join("siglip"), 379).contains("379"));
     assert!(fails(&fixtures().join("siglip2"), 600).contains("600"));
     let none = copy("siglip", &["spiece.model", "tokenizer.json"]);

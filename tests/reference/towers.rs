@@ -1,17 +1,22 @@
 //! Both towers of every fixture, stage by stage.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use hyperslab::model::device::Precision;
 use hyperslab::model::picture::Background;
-use hyperslab::model::siglip::config::Config;
-use hyperslab::model::siglip::{Preprocess, Siglip, Tokens};
-use hyperslab::model::{Item, Modality, Prepared, describe, json, load, preprocessing};
+use hyperslab::model::siglip::config::TextConfig;
+use hyperslab::model::tower::{Tower, TowerEmbedder};
+use hyperslab::model::weights::Weights;
+use hyperslab::model::{
+    Item, Modality, PictureSettings, Prepared, describe, json, load, preprocessing, siglip, siglip2,
+};
 use ndarray::Array2;
 
 use super::{Array, check_bf16, expected, fixtures, flat, inputs, largest_difference, model, settings};
 
-const MODELS: [&str; 3] = ["siglip", "siglip2", "siglip-f16"];
+const MODELS: [&str; 5] = ["siglip", "siglip2", "siglip-f16", "naflex", "naflex-qwen"];
+const FIXED: [&str; 3] = ["siglip", "siglip2", "siglip-f16"];
 /// On normalised vectors, of which the largest entries are about 0.5.
 const TOLERANCE: f64 = 2e-5;
 
@@ -24,8 +29,7 @@ fn batch(name: &str, modality: Modality) -> Vec<Option<Prepared>> {
         Modality::Text => {
             inputs.batch_texts.iter().map(|&i| prepare(Item::Caption(&inputs.texts[i]))).collect()
         }
-        Modality::Image => inputs
-            .batch_pictures
+        Modality::Image => pictures(name)
             .iter()
             .map(|name| {
                 prepare(Item::View(&std::fs::read(fixtures().join("pictures").join(name)).expect("read")))
@@ -34,37 +38,62 @@ fn batch(name: &str, modality: Modality) -> Vec<Option<Prepared>> {
     }
 }
 
+/// The pictures of a model's batch.
+fn pictures(name: &str) -> Vec<String> {
+    let inputs = inputs();
+    match name {
+        "naflex" => inputs.naflex_pictures,
+        "naflex-qwen" => inputs.naflex_pictures[..4].to_vec(),
+        _ => inputs.batch_pictures,
+    }
+}
+
 fn prefix(modality: Modality) -> &'static str {
     if modality == Modality::Text { "text" } else { "image" }
 }
 
-/// Loads a tower so that its stages can be seen.
-fn tower(name: &str, modality: Modality, precision: Precision) -> Siglip {
-    let dir = fixtures().join(name);
-    let config = Config::parse(&dir, &json::read(&dir.join("config.json")).expect("read")).expect("parsed");
-    let settings = settings(precision);
-    match modality {
-        Modality::Text => {
-            let (length, vocabulary) = (config.text.max_position_embeddings, config.text.vocab_size);
-            let tokens = Tokens::load(&dir, length, vocabulary).expect("loads");
-            Siglip::text(&dir, &config, &tokens, &settings)
-        }
-        Modality::Image => {
-            let preprocess =
-                Preprocess::load(&dir, config.vision.image_size, settings.background).expect("supported");
-            Siglip::vision(&dir, &config, &preprocess, &settings)
-        }
-    }
-    .expect("loads")
-}
-
+/// What a tower gives, stage by stage.
 fn observed(name: &str, modality: Modality) -> (HashMap<String, Vec<f64>>, Array2<f32>) {
     let mut stages = HashMap::new();
-    let rows =
-        tower(name, modality, Precision::F32).embed_observed(&batch(name, modality), &mut |stage, x| {
-            stages.insert(stage.to_owned(), Vec::<f64>::try_from(x.flatten(0, -1)).expect("values"));
-        });
+    let mut watch = |stage: &str, x: &tch::Tensor| {
+        stages.insert(stage.to_owned(), Vec::<f64>::try_from(x.flatten(0, -1)).expect("values"));
+    };
+    let dir = fixtures().join(name);
+    let json = json::read(&dir.join("config.json")).expect("read");
+    let (slots, settings) = (batch(name, modality), settings(Precision::F32));
+    let rows = if name.starts_with("naflex") {
+        let config = siglip2::config::Config::parse(&dir, &json).expect("parsed");
+        let weights = siglip2::checked(&dir, &config).expect("sound");
+        match modality {
+            Modality::Text => text(&dir, &weights, &config.text).embed_observed(&slots, &mut watch),
+            Modality::Image => {
+                let patch = config.vision.patch_size;
+                let preprocess =
+                    siglip2::Preprocess::load(&dir, patch, None, Background::Drop).expect("supported");
+                let loaded = siglip2::vision_embedder(&weights, &config, &preprocess, &settings);
+                loaded.expect("loads").0.embed_observed(&slots, &mut watch)
+            }
+        }
+    } else {
+        let config = siglip::config::Config::parse(&dir, &json).expect("parsed");
+        let weights = siglip::embedder::checked(&dir, &config).expect("sound");
+        match modality {
+            Modality::Text => text(&dir, &weights, &config.text).embed_observed(&slots, &mut watch),
+            Modality::Image => {
+                let side = config.vision.image_size;
+                let preprocess = siglip::Preprocess::load(&dir, side, Background::Drop).expect("supported");
+                let loaded = siglip::embedder::vision(&weights, &config, &preprocess, &settings);
+                loaded.expect("loads").embed_observed(&slots, &mut watch)
+            }
+        }
+    };
     (stages, rows.expect("embeds"))
+}
+
+fn text(dir: &Path, weights: &Weights, config: &TextConfig) -> TowerEmbedder<impl Tower + use<>> {
+    let (length, vocabulary) = (config.max_position_embeddings, config.vocab_size);
+    let tokens = siglip::Tokens::load(dir, "", length, vocabulary).expect("loads");
+    siglip::embedder::text(weights, config, &tokens, &settings(Precision::F32)).expect("loads")
 }
 
 #[test]
@@ -89,13 +118,13 @@ fn every_stage_equals_the_reference() {
 
 #[test]
 fn normalised_pixels_equal_the_reference() {
-    for name in MODELS {
+    for name in FIXED {
         let dir = fixtures().join(name);
         let config =
-            Config::parse(&dir, &json::read(&dir.join("config.json")).expect("read")).expect("parsed");
+            siglip::config::Config::parse(&dir, &json::read(&dir.join("config.json")).expect("read"))
+                .expect("parsed");
         let side = config.vision.image_size;
-        let preprocess =
-            Preprocess::load(&dir, side, settings(Precision::F32).background).expect("supported");
+        let preprocess = siglip::Preprocess::load(&dir, side, Background::Drop).expect("supported");
         let expected = &expected(&format!("{name}/expected.safetensors"))["image.pixels"];
         let size = 3 * side * side;
         for (picture, reference) in inputs().batch_pictures.iter().zip(expected.values.chunks(size)) {
@@ -139,14 +168,15 @@ fn f16_stays_near_f32() {
 
 #[test]
 fn an_empty_slot_changes_no_neighbour() {
-    for modality in [Modality::Text, Modality::Image] {
-        let mut model = model("siglip", modality);
-        let whole = model.embedder.embed(&batch("siglip", modality)).expect("embeds");
-        let mut slots = batch("siglip", modality);
+    let of_two = |name| [Modality::Text, Modality::Image].map(|modality| (name, modality));
+    for (name, modality) in ["siglip", "naflex"].into_iter().flat_map(of_two) {
+        let mut model = model(name, modality);
+        let whole = model.embedder.embed(&batch(name, modality)).expect("embeds");
+        let mut slots = batch(name, modality);
         slots[2] = None;
         let holed = model.embedder.embed(&slots).expect("embeds");
-        assert_eq!(holed.dim(), (6, model.embedder.dim()));
-        for row in [0, 1, 3, 4, 5] {
+        assert_eq!(holed.dim(), whole.dim());
+        for row in (0..slots.len()).filter(|row| *row != 2) {
             assert_eq!(holed.row(row), whole.row(row), "row {row}");
         }
         assert!(holed.row(2) != whole.row(2));
@@ -158,7 +188,7 @@ fn an_empty_slot_changes_no_neighbour() {
 #[test]
 fn provenance_is_canonical_and_complete() {
     let provenance = |name: &str, modality| {
-        let read = preprocessing(&fixtures().join(name), modality, Background::Drop);
+        let read = preprocessing(&fixtures().join(name), modality, PictureSettings::default());
         read.expect("sound").provenance
     };
     assert_eq!(
@@ -169,5 +199,10 @@ fn provenance_is_canonical_and_complete() {
     assert!(image.starts_with(r#"{"background":"drop","filter":"bicubic","mean":["#));
     let text = describe(&fixtures().join("siglip2")).expect("sound");
     assert_eq!((text.text_dim, text.max_position_embeddings), (32, 32));
+    let naflex = provenance("naflex", Modality::Image);
+    assert!(naflex.contains(r#""max_num_patches":24,"#) && naflex.contains(r#""patch_size":8,"#), "{naflex}");
+    let gemma = provenance("naflex", Modality::Text);
+    assert_eq!(gemma, provenance("siglip2", Modality::Text).replace("32", "24"));
+    assert!(provenance("naflex-qwen", Modality::Text).contains(r#""lower_case":false"#));
     assert_eq!(describe(&fixtures().join("siglip-f16")).expect("sound").name, "siglip-f16");
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use half::bf16;
 use hyperslab::model::device::Precision;
-use hyperslab::model::siglip::config::Config;
+use hyperslab::model::siglip::config::{BlockConfig, TextConfig};
 use hyperslab::model::siglip::text::TextTower;
-use hyperslab::model::siglip::vision::VisionTower;
+use hyperslab::model::siglip2::Grid;
 use hyperslab::model::weights::{Loader, Weights};
-use hyperslab::model::{json, layers};
+use hyperslab::model::{json, layers, siglip, siglip2};
 use ndarray::Array2;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -47,12 +47,17 @@ fn counted(name: &str, shape: &[usize]) -> Vec<u8> {
     values.flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect()
 }
 
-/// Every tensor of a model with its shape, written down once more, apart from the code under test.
-fn shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
-    let (text, vision) = (&config.text, &config.vision);
+/// Every tensor of a model with its shape, written down once more, apart from the code under test; `patch` is
+/// that of the patch embedding behind its rows.
+fn shapes(
+    text: &TextConfig,
+    vision: &BlockConfig,
+    patch: &[usize],
+    positions: usize,
+) -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
-    for (tower, blocks) in [("text_model", &text.blocks), ("vision_model", &vision.blocks)] {
+    for (tower, blocks) in [("text_model", &text.blocks), ("vision_model", vision)] {
         let (d, inner) = (blocks.hidden_size, blocks.intermediate_size);
         let mut linear = |name: String, outputs: usize, inputs: usize| {
             add(format!("{name}.weight"), &[outputs, inputs]);
@@ -85,47 +90,50 @@ fn shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
             add(format!("{tower}.{norm}.bias"), &[d]);
         }
     }
-    let (t, v) = (text.blocks.hidden_size, vision.blocks.hidden_size);
+    let (t, v) = (text.blocks.hidden_size, vision.hidden_size);
     add("text_model.embeddings.token_embedding.weight".into(), &[text.vocab_size, t]);
     add("text_model.embeddings.position_embedding.weight".into(), &[text.max_position_embeddings, t]);
-    add(
-        "vision_model.embeddings.patch_embedding.weight".into(),
-        &[v, 3, vision.patch_size, vision.patch_size],
-    );
+    add("vision_model.embeddings.patch_embedding.weight".into(), &[&[v], patch].concat());
     add("vision_model.embeddings.patch_embedding.bias".into(), &[v]);
-    add("vision_model.embeddings.position_embedding.weight".into(), &[vision.grid() * vision.grid(), v]);
+    add("vision_model.embeddings.position_embedding.weight".into(), &[positions, v]);
     add("vision_model.head.probe".into(), &[1, 1, v]);
     add("vision_model.head.attention.in_proj_weight".into(), &[3 * v, v]);
     add("vision_model.head.attention.in_proj_bias".into(), &[3 * v]);
     all
 }
 
-fn write_weights(config: &Config, folder: &Path) {
-    let shapes = shapes(config);
+fn write_weights(shapes: &[(String, Vec<usize>)], folder: &Path) -> Weights {
     let data: Vec<_> = shapes.iter().map(|(name, shape)| counted(name, shape)).collect();
     let views = shapes.iter().zip(&data).map(|((name, shape), data)| {
         (name.clone(), TensorView::new(Dtype::BF16, shape.clone(), data).expect("a view"))
     });
     let path = folder.join("model.safetensors");
     safetensors::serialize_to_file(views.collect::<HashMap<_, _>>(), None, &path).expect("written");
+    Weights::open(folder).expect("opens")
 }
 
-fn check(size: &str) {
-    let config = json::read(&fixtures().join(format!("wide/{size}.json"))).expect("read");
-    let config = Config::parse(Path::new(size), &config).expect("parsed");
-    let folder = tempfile::tempdir().expect("a folder");
-    write_weights(&config, folder.path());
-    let weights = Weights::open(folder.path()).expect("opens");
+/// A forward pass of a picture's tower.
+type Forward = Box<dyn Fn(&Tensor) -> layers::Computed>;
+
+/// Compares both towers with the reference, in two precisions; `vision` loads the tower of pictures, which
+/// takes `pictures`.
+fn check(
+    size: &str,
+    config: &TextConfig,
+    weights: &Weights,
+    pictures: &Tensor,
+    vision: impl Fn(&Loader<'_>) -> Forward,
+) {
     let expected = expected("wide/expected.safetensors");
     let of = |part: &str| -> &Array { &expected[&format!("{size}.{part}")] };
     for (precision, kind) in [(Precision::F32, Kind::Float), (Precision::Bf16, Kind::BFloat16)] {
-        let loader = Loader::reading(&weights, kind, Device::Cpu);
-        let text = TextTower::load(&loader, &config.text).expect("loads");
-        let vision = VisionTower::load(&loader, &config.vision).expect("loads");
+        let loader = Loader::reading(weights, kind, Device::Cpu);
+        let text = TextTower::load(&loader, config).expect("loads");
+        let vision = vision(&loader);
         loader.finish(|_| false).expect("every tensor is asked for");
         let rows = [
-            ("text", embed(&text_inputs(&config), |x| text.forward(x, &mut |_, _| {}))),
-            ("image", embed(&image_inputs(&config, kind), |x| vision.forward(x, &mut |_, _| {}))),
+            ("text", embed(&text_inputs(config), |x| text.forward(x, &mut |_, _| {}))),
+            ("image", embed(&pictures.to_kind(kind), vision)),
         ];
         for (tower, rows) in rows {
             let exact = of(&format!("{tower}.f32"));
@@ -139,32 +147,62 @@ fn check(size: &str) {
     }
 }
 
+fn check_fixed(size: &str) {
+    let config = json::read(&fixtures().join(format!("wide/{size}.json"))).expect("read");
+    let config = siglip::config::Config::parse(Path::new(size), &config).expect("parsed");
+    let (vision, folder) = (&config.vision, tempfile::tempdir().expect("a folder"));
+    let patch = [3, vision.patch_size, vision.patch_size];
+    let shapes = shapes(&config.text, &vision.blocks, &patch, vision.grid() * vision.grid());
+    let weights = write_weights(&shapes, folder.path());
+    let side = vision.image_size;
+    let pictures = pixels(2 * side * side * 3).view([2, side as i64, side as i64, 3]);
+    check(size, &config.text, &weights, &pictures, |loader| {
+        let tower = siglip::vision::VisionTower::load(loader, vision).expect("loads");
+        Box::new(move |x| tower.forward(x, &mut |_, _| {}))
+    });
+}
+
 fn embed(input: &Tensor, forward: impl Fn(&Tensor) -> layers::Computed) -> Array2<f32> {
     let _no_grad = tch::no_grad_guard();
     layers::to_array(&layers::normalise(&forward(input).expect("computes")).expect("computes"))
         .expect("fetched")
 }
 
-fn text_inputs(config: &Config) -> Tensor {
-    let (length, vocabulary) = (config.text.max_position_embeddings, config.text.vocab_size as f64);
+fn text_inputs(config: &TextConfig) -> Tensor {
+    let (length, vocabulary) = (config.max_position_embeddings, config.vocab_size as f64);
     let ids: Vec<i64> =
         uniform("ids", 2 * length).map(|u| (f64::midpoint(u, 1.0) * vocabulary) as i64).collect();
     Tensor::from_slice(&ids).view([2, length as i64])
 }
 
-fn image_inputs(config: &Config, kind: Kind) -> Tensor {
-    let side = config.vision.image_size;
-    let bytes = uniform("pixels", 2 * side * side * 3).map(|u| (f64::midpoint(u, 1.0) * 256.0) as u8);
-    let pixels = Tensor::from_slice(&bytes.collect::<Vec<_>>()).view([2, side as i64, side as i64, 3]);
-    (pixels.to_kind(Kind::Float) - 127.5).divide_scalar(127.5).to_kind(kind)
+/// So many normalised samples of pixels.
+fn pixels(count: usize) -> Tensor {
+    let bytes = uniform("pixels", count).map(|u| (f64::midpoint(u, 1.0) * 256.0) as u8);
+    let pixels = Tensor::from_slice(&bytes.collect::<Vec<_>>());
+    (pixels.to_kind(Kind::Float) - 127.5).divide_scalar(127.5)
 }
 
 #[test]
 fn base_at_224() {
-    check("base");
+    check_fixed("base");
 }
 
 #[test]
 fn so400m_at_384() {
-    check("so400m");
+    check_fixed("so400m");
+}
+
+#[test]
+fn naflex_of_two_grids() {
+    let config = json::read(&fixtures().join("wide/naflex.json")).expect("read");
+    let config = siglip2::config::Config::parse(Path::new("naflex"), &config).expect("parsed");
+    let (vision, folder) = (&config.vision, tempfile::tempdir().expect("a folder"));
+    let weights = write_weights(&shapes(&config.text, &vision.blocks, &[768], 256), folder.path());
+    let grids = [Grid { rows: 16, columns: 16 }, Grid { rows: 11, columns: 20 }];
+    let pictures = pixels(2 * 256 * 768).view([2, 256, 768]);
+    let _ = pictures.get(1).narrow(0, 220, 36).zero_();
+    check("naflex", &config.text, &weights, &pictures, |loader| {
+        let tower = siglip2::vision::VisionTower::load(loader, vision).expect("loads");
+        Box::new(move |x| tower.forward(x, &grids, &mut |_, _| {}))
+    });
 }

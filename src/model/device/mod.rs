@@ -5,21 +5,26 @@
 //! sets before the engine starts), so that NVML's and CUDA's numbers mean the same devices.
 
 mod assign;
+mod check;
+mod gpu;
 mod probe;
 mod visible;
 
 use std::fmt;
 
 pub use assign::assign;
+pub use check::{MatrixError, check_product};
+pub use gpu::{Gpu, gpu};
 pub use probe::{Probe, cpu_name, libtorch_version, probe};
 pub use visible::{Physical, visible};
 
 use crate::error::{Error, Result};
 
 /// What the user asks for (`--device`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceRequest {
     /// A GPU where there is one, the CPU where there is none; never the CPU where a GPU should be.
+    #[default]
     Auto,
     Cpu,
     Cuda,

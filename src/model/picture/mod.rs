@@ -5,6 +5,7 @@
 //! in the header has been checked.
 
 mod jpeg;
+mod look;
 mod raster;
 
 use std::fmt;
@@ -13,9 +14,10 @@ use std::str::FromStr;
 
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{ImageDecoder, Limits};
+use image::{ColorType, ImageDecoder, Limits};
 
 use crate::error::{Error, ItemError, ItemErrorKind};
+pub use look::{Look, look};
 use raster::Raster;
 
 /// The most pixels a picture may have: where Pillow's `open` refuses a decompression bomb, twice its
@@ -80,16 +82,32 @@ impl fmt::Display for Background {
 /// Bytes that are no such file or end too early ([`ItemErrorKind::BrokenPicture`]), or more than
 /// [`PIXELS_MAX`] pixels ([`ItemErrorKind::TooLarge`]).
 pub fn decode(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
+    let decoded = decode_raster(bytes)?;
+    let (width, height) = (decoded.width, decoded.height);
+    Ok(Rgb { width, height, data: decoded.raster.into_rgb(background).ok_or_else(unknown_colours)? })
+}
+
+/// A picture as its decoder leaves it.
+struct Decoded {
+    width: usize,
+    height: usize,
+    raster: Raster,
+}
+
+fn decode_raster(bytes: &[u8]) -> Result<Decoded, ItemError> {
     match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => decode_png(bytes, background),
-        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => decode_webp(bytes, background),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => decode_png(bytes),
+        [0xff, 0xd8, 0xff, ..] => {
+            let Rgb { width, height, data } = jpeg::decode(bytes)?;
+            Ok(Decoded { width, height, raster: Raster { data, kind: ColorType::Rgb8, grey: false } })
+        }
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => decode_webp(bytes),
         [] => Err(broken("the file is empty")),
         _ => Err(broken("not a PNG, JPEG or WebP file")),
     }
 }
 
-fn decode_png(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
+fn decode_png(bytes: &[u8]) -> Result<Decoded, ItemError> {
     // The IHDR chunk always comes first: width at 16, height at 20, colour type at 25.
     let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (Some(width), Some(height), Some(colour_type)) = (number(16), number(20), bytes.get(25)) else {
@@ -99,24 +117,26 @@ fn decode_png(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(SLACK_BYTES + 8 * pixels);
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
-    read(decoder, *colour_type == PNG_GREY, background)
+    read(decoder, *colour_type == PNG_GREY)
 }
 
-fn decode_webp(bytes: &[u8], background: Background) -> Result<Rgb, ItemError> {
+fn decode_webp(bytes: &[u8]) -> Result<Decoded, ItemError> {
     let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(broken)?;
     let (width, height) = decoder.dimensions();
     check_size(u64::from(width), u64::from(height))?;
-    read(decoder, false, background)
+    read(decoder, false)
 }
 
-fn read(decoder: impl ImageDecoder, grey: bool, background: Background) -> Result<Rgb, ItemError> {
+fn read(decoder: impl ImageDecoder, grey: bool) -> Result<Decoded, ItemError> {
     let ((width, height), kind) = (decoder.dimensions(), decoder.color_type());
     let length = usize::try_from(decoder.total_bytes()).map_err(broken)?;
     let mut data = vec![0; length];
     decoder.read_image(&mut data).map_err(broken)?;
-    let raster = Raster { data, kind, grey };
-    let data = raster.into_rgb(background).ok_or_else(|| broken("a colour type that is not known"))?;
-    Ok(Rgb { width: width as usize, height: height as usize, data })
+    Ok(Decoded { width: width as usize, height: height as usize, raster: Raster { data, kind, grey } })
+}
+
+fn unknown_colours() -> ItemError {
+    broken("a colour type that is not known")
 }
 
 /// The number of pixels, if it is allowed.

@@ -5,6 +5,7 @@ use image::ColorType;
 use super::Background;
 
 /// Pixels as a decoder leaves them; 16-bit samples in the machine's byte order.
+#[derive(Clone)]
 pub struct Raster {
     pub data: Vec<u8>,
     pub kind: ColorType,

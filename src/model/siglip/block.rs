@@ -22,13 +22,13 @@ impl Encoder {
         Ok(Self { blocks: (0..config.num_layers).map(block).collect::<Result<_>>()? })
     }
 
-    /// (B, T, D) to (B, T, D); stages `block.0`, `block.1`, …
+    /// (B, T, D) to (B, T, D), tokens that `mask` hides being seen by nobody; stages `block.0`, `block.1`, …
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn forward(&self, mut x: Tensor, stages: &mut Stages<'_>) -> Computed {
+    pub fn forward(&self, mut x: Tensor, mask: Option<&Tensor>, stages: &mut Stages<'_>) -> Computed {
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x)?;
+            x = block.forward(&x, mask)?;
             stages(&format!("block.{i}"), &x);
         }
         Ok(x)
@@ -54,8 +54,8 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Computed {
-        let x = x.f_add(&self.attention.forward(&self.norm1.forward(x)?)?)?; // (B, T, D)
+    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Computed {
+        let x = x.f_add(&self.attention.forward(&self.norm1.forward(x)?, mask)?)?; // (B, T, D)
         x.f_add(&self.mlp.forward(&self.norm2.forward(&x)?)?) // (B, T, D)
     }
 }
@@ -81,8 +81,8 @@ impl SelfAttention {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Computed {
+    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Computed {
         let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?); // (B, T, D) each
-        self.out.forward(&attention(&q, &k, &v, self.heads)?)
+        self.out.forward(&attention(&q, &k, &v, self.heads, mask)?)
     }
 }

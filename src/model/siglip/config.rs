@@ -61,8 +61,8 @@ impl Config {
     pub fn parse(dir: &Path, config: &Value) -> Result<Self> {
         let path = dir.join(checkpoint::CONFIG);
         Ok(Self {
-            text: parse_text(&Section::new(&path, "text_config.", config.get("text_config")))?,
-            vision: parse_vision(&Section::new(&path, "vision_config.", config.get("vision_config")))?,
+            text: parse_text(&Section::part(&path, "text_config.", config)?)?,
+            vision: parse_vision(&Section::part(&path, "vision_config.", config)?)?,
         })
     }
 
@@ -78,7 +78,11 @@ impl Config {
     }
 }
 
-fn parse_text(section: &Section<'_>) -> Result<TextConfig> {
+/// Reads `text_config`.
+///
+/// # Errors
+/// As [`Config::parse`].
+pub fn parse_text(section: &Section<'_>) -> Result<TextConfig> {
     let blocks = parse_blocks(section)?;
     Ok(TextConfig {
         vocab_size: section.count("vocab_size", 32_000)?,
@@ -89,14 +93,7 @@ fn parse_text(section: &Section<'_>) -> Result<TextConfig> {
 }
 
 fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
-    let channels = section.count("num_channels", 3)?;
-    if channels != 3 {
-        return Err(section.unsupported("num_channels", &channels.into()));
-    }
-    if !section.flag("vision_use_head", true)? {
-        // Without its pooling head the tower has no vector for a picture.
-        return Err(section.unsupported("vision_use_head", &false.into()));
-    }
+    check_vision(section)?;
     let (image_size, patch_size) = (side(section, "image_size", 224)?, side(section, "patch_size", 16)?);
     if patch_size > image_size {
         return Err(section.wrong(
@@ -108,8 +105,27 @@ fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
     Ok(VisionConfig { blocks: parse_blocks(section)?, image_size, patch_size })
 }
 
+/// Refuses vision towers that take no colours or make no vector.
+///
+/// # Errors
+/// Such a tower, by the key that makes it so.
+pub fn check_vision(section: &Section<'_>) -> Result<()> {
+    let channels = section.count("num_channels", 3)?;
+    if channels != 3 {
+        return Err(section.unsupported("num_channels", &channels.into()));
+    }
+    if !section.flag("vision_use_head", true)? {
+        // Without its pooling head the tower has no vector for a picture.
+        return Err(section.unsupported("vision_use_head", &false.into()));
+    }
+    Ok(())
+}
+
 /// A side length, written as one number or as a list of two equal ones.
-fn side(section: &Section<'_>, key: &str, default: usize) -> Result<usize> {
+///
+/// # Errors
+/// A value that is neither.
+pub fn side(section: &Section<'_>, key: &str, default: usize) -> Result<usize> {
     match section.get(key) {
         Some(Value::Array(sides)) if sides.len() == 2 && sides.first() == sides.last() => {
             let single = serde_json::json!({ key: sides.first() });
@@ -120,7 +136,11 @@ fn side(section: &Section<'_>, key: &str, default: usize) -> Result<usize> {
     }
 }
 
-fn parse_blocks(section: &Section<'_>) -> Result<BlockConfig> {
+/// Reads what the blocks of a tower are made of.
+///
+/// # Errors
+/// As [`Config::parse`].
+pub fn parse_blocks(section: &Section<'_>) -> Result<BlockConfig> {
     let hidden_size = section.count("hidden_size", 768)?;
     let num_heads = section.count("num_attention_heads", 12)?;
     if hidden_size % num_heads != 0 {
@@ -190,6 +210,8 @@ mod tests {
             (json!({"vision_config": {"image_size": [224, 256]}}), "vision_config.image_size"),
             (json!({"vision_config": {"patch_size": 300}}), "vision_config.patch_size"),
             (json!({"text_config": {"hidden_act": "xielu"}}), "text_config.hidden_act"),
+            (json!({"text_config": "large"}), "text_config"),
+            (json!({"vision_config": [1, 2]}), "vision_config"),
             (json!({"text_config": {"num_attention_heads": 7}}), "text_config.num_attention_heads"),
             (json!({"text_config": {"hidden_size": 0}}), "text_config.hidden_size"),
             (json!({"text_config": {"layer_norm_eps": "small"}}), "text_config.layer_norm_eps"),

@@ -6,11 +6,15 @@
 pub mod config;
 
 #[cfg(feature = "engine")]
-mod block;
+pub mod block;
+#[cfg(feature = "engine")]
+mod canonical;
 #[cfg(feature = "engine")]
 mod charsmap;
 #[cfg(feature = "engine")]
-mod embedder;
+pub mod embedder;
+#[cfg(feature = "engine")]
+pub mod pooling;
 #[cfg(feature = "engine")]
 mod preprocess;
 #[cfg(feature = "engine")]
@@ -20,12 +24,12 @@ mod sentencepiece;
 #[cfg(feature = "engine")]
 pub mod text;
 #[cfg(feature = "engine")]
-mod tokens;
+pub mod tokens;
 #[cfg(feature = "engine")]
 pub mod vision;
 
 #[cfg(feature = "engine")]
-pub use embedder::{Siglip, load, preprocessing};
+pub use embedder::{load, preprocessing};
 #[cfg(feature = "engine")]
 pub use preprocess::Preprocess;
 #[cfg(feature = "engine")]

@@ -51,7 +51,7 @@ impl TextTower {
         let x = Tensor::f_embedding(&self.tokens, ids, -1, false, false)?; // (B, T, D)
         let x = x.f_add(&self.positions)?; // (B, T, D) + (T, D)
         stages("embeddings", &x);
-        let x = self.encoder.forward(x, stages)?; // (B, T, D)
+        let x = self.encoder.forward(x, None, stages)?; // (B, T, D)
         let x = self.final_norm.forward(&x)?;
         stages("final_layer_norm", &x);
         let x = self.head.forward(&x.f_select(1, -1)?)?; // (B, D) to (B, projection)

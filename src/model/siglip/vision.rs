@@ -7,8 +7,9 @@ use tch::Tensor;
 
 use super::block::Encoder;
 use super::config::VisionConfig;
+use super::pooling::PoolingHead;
 use crate::error::Result;
-use crate::model::layers::{Computed, LayerNorm, Linear, Mlp, Stages, attention};
+use crate::model::layers::{Computed, LayerNorm, Linear, Stages};
 use crate::model::weights::{Loader, torch};
 
 const TOWER: &str = "vision_model";
@@ -32,7 +33,7 @@ impl VisionTower {
             positions: loader.tensor(&positions, &[config.grid() * config.grid(), size])?,
             encoder: Encoder::load(loader, TOWER, &config.blocks)?,
             post_norm: LayerNorm::load(loader, &format!("{TOWER}.post_layernorm"), size, eps)?,
-            head: PoolingHead::load(loader, config)?,
+            head: PoolingHead::load(loader, TOWER, &config.blocks)?,
         })
     }
 
@@ -44,10 +45,10 @@ impl VisionTower {
     pub fn forward(&self, pixels: &Tensor, stages: &mut Stages<'_>) -> Computed {
         let x = self.patches.forward(pixels)?.f_add(&self.positions)?; // (B, T, D) + (T, D)
         stages("embeddings", &x);
-        let x = self.encoder.forward(x, stages)?; // (B, T, D)
+        let x = self.encoder.forward(x, None, stages)?; // (B, T, D)
         let x = self.post_norm.forward(&x)?;
         stages("post_layernorm", &x);
-        let x = self.head.forward(&x)?; // (B, D)
+        let x = self.head.forward(&x, None)?; // (B, D)
         stages("pooled", &x);
         Ok(x)
     }
@@ -82,53 +83,5 @@ impl PatchEmbedding {
         let x = x.f_reshape([b, g, p, g, p * 3])?; // a row of a patch is contiguous
         let x = x.f_transpose(2, 3)?.f_reshape([b, g * g, p * p * 3])?; // (B, T, patch)
         self.linear.forward(&x) // (B, T, D)
-    }
-}
-
-/// A learned probe attends to all patches; then x + MLP(layer norm(x)).
-struct PoolingHead {
-    probe: Tensor,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    out: Linear,
-    norm: LayerNorm,
-    mlp: Mlp,
-    heads: i64,
-}
-
-impl PoolingHead {
-    fn load(loader: &Loader<'_>, config: &VisionConfig) -> Result<Self> {
-        let blocks = &config.blocks;
-        let size = blocks.hidden_size;
-        let name = format!("{TOWER}.head");
-        // torch.nn.MultiheadAttention keeps q, k, v as thirds of one matrix.
-        let weight = loader.tensor(&format!("{name}.attention.in_proj_weight"), &[3 * size, size])?;
-        let bias = loader.tensor(&format!("{name}.attention.in_proj_bias"), &[3 * size])?;
-        let third = |i: usize| -> Result<Linear> {
-            let part = |x: &Tensor| x.f_narrow(0, (i * size) as i64, size as i64);
-            let parts = part(&weight).and_then(|weight| Ok((weight, part(&bias)?)));
-            parts.map(|(weight, bias)| Linear::new(weight, bias)).map_err(|error| torch(&name, &error))
-        };
-        let mlp = format!("{name}.mlp");
-        Ok(Self {
-            probe: loader.tensor(&format!("{name}.probe"), &[1, 1, size])?,
-            q: third(0)?,
-            k: third(1)?,
-            v: third(2)?,
-            out: Linear::load(loader, &format!("{name}.attention.out_proj"), size, size)?,
-            norm: LayerNorm::load(loader, &format!("{name}.layernorm"), size, blocks.layer_norm_eps)?,
-            mlp: Mlp::load(loader, &mlp, size, blocks.intermediate_size, blocks.activation)?,
-            heads: blocks.num_heads as i64,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Computed {
-        let batch = x.size3()?.0;
-        let q = self.q.forward(&self.probe)?.f_expand([batch, 1, -1], false)?.f_contiguous()?; // (B, 1, D)
-        let (k, v) = (self.k.forward(x)?, self.v.forward(x)?); // (B, T, D) each
-        let x = self.out.forward(&attention(&q, &k, &v, self.heads)?)?; // (B, 1, D)
-        let x = x.f_add(&self.mlp.forward(&self.norm.forward(&x)?)?)?;
-        x.f_select(1, 0) // (B, D)
     }
 }
