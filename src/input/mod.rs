@@ -1,16 +1,22 @@
 //! The input: captions and views as the user has them, counted, sorted, and spooled for the ranks.
 //!
 //! [`captions`] and [`views`] read what is there into a [`Catalog`]; an [`Input`] is what one output file
-//! is made from: the catalog in order of id, its table, and the rows that go to the [`Spool`].
+//! is made from: the catalog in order of id, under the names that a [`Naming`] gives it, its table, and the
+//! rows that go to the [`Spool`].
 
+mod archive;
 pub mod captions;
 mod catalog;
+mod id_map;
 mod odd;
 mod rows;
 mod spool;
+mod text_file;
 pub mod views;
 
 pub use catalog::{Asset, Catalog, Keep, Sorted};
+pub use id_map::{IdMap, Ids, Naming};
 pub use odd::Odd;
 pub use rows::Input;
 pub use spool::{FileStamp, Kind, Row, Source, Spool, SpoolHeader, SpoolWriter};
+pub use views::{Place, ReadError, View, ViewReader};

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::catalog::{Asset, Catalog, Keep, Sorted};
-use super::views::decode_views;
+use super::catalog::{Asset, Keep, Sorted};
+use super::views::{View, decode_views};
 use super::{Kind, Odd, Source, Spool, SpoolHeader, SpoolWriter};
 use crate::error::{Error, Result};
 use crate::plan::{Table, TableBuilder, Views, default_block_rows};
+
+/// At most so much more than the others takes the first view of an archive in a plan, as a rule.
+const FIRST_VIEW_BYTES: u64 = 64;
 
 /// The assets of one output file in order of id, of which the first ones are taken.
 #[derive(Clone, Debug)]
@@ -22,20 +25,19 @@ impl Input {
     ///
     /// # Errors
     /// None that a catalog made by [`super::captions::read`] can cause.
-    pub fn text(captions: Catalog, max_assets: Option<u64>) -> Result<Self> {
-        Self::new(Kind::Text, captions, Views::All, max_assets)
+    pub fn text(captions: impl Into<Sorted>, max_assets: Option<u64>) -> Result<Self> {
+        Self::new(Kind::Text, captions.into(), Views::All, max_assets)
     }
 
     /// One row for each view that `views` takes; at most the first `max_assets` ids in sorted order.
     ///
     /// # Errors
     /// An asset has 2^32 views or more.
-    pub fn image(listed: Catalog, views: Views, max_assets: Option<u64>) -> Result<Self> {
-        Self::new(Kind::Image, listed, views, max_assets)
+    pub fn image(listed: impl Into<Sorted>, views: Views, max_assets: Option<u64>) -> Result<Self> {
+        Self::new(Kind::Image, listed.into(), views, max_assets)
     }
 
-    fn new(kind: Kind, catalog: Catalog, views: Views, max_assets: Option<u64>) -> Result<Self> {
-        let sorted = Sorted::new(catalog);
+    fn new(kind: Kind, sorted: Sorted, views: Views, max_assets: Option<u64>) -> Result<Self> {
         let assets = max_assets.map_or(sorted.len(), |max| sorted.len().min(max as usize));
         let id_bytes = sorted.assets().take(assets).map(|asset| asset.id().len()).sum();
         let mut table = TableBuilder::with_capacity(assets, id_bytes);
@@ -60,7 +62,7 @@ impl Input {
         &self.table
     }
 
-    /// Everything that was read, taken or not.
+    /// Everything that was read and not left out, taken or not.
     pub fn all(&self) -> &Sorted {
         &self.sorted
     }
@@ -82,7 +84,10 @@ impl Input {
         let found: u64 = self.sorted.assets().map(|asset| asset.count()).sum();
         let taken = self.sorted.data_bytes() as f64 * table.rows() as f64 / found.max(1) as f64;
         // The ids in the table and before each asset's first view; 5 bytes an asset; 2 a row for lengths.
-        4096 + 2 * ids + 5 * table.len() as u64 + 2 * table.rows() + taken as u64
+        // Where some of an asset's views are taken: the first one of an archive takes more than the others.
+        let firsts =
+            self.sorted.data_bytes().saturating_sub(taken as u64).min(FIRST_VIEW_BYTES * table.len() as u64);
+        4096 + 2 * ids + 5 * table.len() as u64 + 2 * table.rows() + taken as u64 + firsts
     }
 
     /// Writes the spool at `path`, with blocks of `block_rows` or of the default for this many rows.
@@ -94,19 +99,44 @@ impl Input {
         self.refuse_duplicates()?;
         let rows = self.table.rows();
         let block_rows = block_rows.unwrap_or_else(|| default_block_rows(rows));
-        let header = SpoolHeader { kind: self.kind, block_rows, rows, source };
+        let assets_left_out = self.sorted.left_out().count;
+        let header = SpoolHeader { kind: self.kind, block_rows, rows, assets_left_out, source };
         let mut writer = SpoolWriter::create(path, &header, &self.table)?;
         for asset in self.sorted.assets().take(self.table.len()) {
             match self.kind {
                 Kind::Text => write_caption(&mut writer, asset)?,
-                Kind::Image => write_views(&mut writer, asset, self.views)?,
+                Kind::Image => {
+                    views_of(asset, self.views)?.iter().try_for_each(|view| writer.view(view))?;
+                }
             }
         }
         writer.finish()
     }
 
+    /// At most `n` views that are taken, each of another asset, spread over the assets whose views were
+    /// kept; one asset's first view, the next one's second, and so on.
+    ///
+    /// # Errors
+    /// A view comes twice.
+    pub fn sample(&self, n: usize) -> Result<Vec<View>> {
+        if self.kind == Kind::Text {
+            return Ok(Vec::new());
+        }
+        let taken = self.sorted.assets().take(self.table.len());
+        let kept: Vec<_> = taken.filter(|asset| asset.data().any(|data| !data.is_empty())).collect();
+        let chosen = Views::Evenly(n.min(u32::MAX as usize) as u32).pick(kept.len());
+        let mut sample = Vec::new();
+        for (turn, asset) in chosen.filter_map(|i| kept.get(i)).enumerate() {
+            let mut views = views_of(*asset, self.views)?;
+            if !views.is_empty() {
+                sample.push(views.swap_remove(turn % views.len()));
+            }
+        }
+        Ok(sample)
+    }
+
     fn refuse_duplicates(&self) -> Result<()> {
-        if self.sorted.keep() == Keep::Counts {
+        if self.sorted.keep() != Keep::Everything {
             return Err(Error::new("a spool cannot be written from counts alone"));
         }
         let odd = self.duplicates();
@@ -127,23 +157,27 @@ fn write_caption(writer: &mut SpoolWriter, asset: Asset<'_>) -> Result<()> {
     writer.caption(caption)
 }
 
-/// The views of an asset in order of name, those that are taken.
-fn write_views(writer: &mut SpoolWriter, asset: Asset<'_>, views: Views) -> Result<()> {
-    let id = asset.id();
+/// The views of an asset in order of their path below it, those that are taken.
+fn views_of(asset: Asset<'_>, views: Views) -> Result<Vec<View>> {
+    let id = asset.id_of_input();
     let mut all = Vec::with_capacity(asset.count() as usize);
     for data in asset.data() {
-        decode_views(data, &mut all)?;
+        decode_views(data, id, &mut all)?;
     }
-    all.sort_unstable();
-    if let Some(pair) = all.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Error::new(format!("the view '{id}/{}' is listed twice", pair[0].0)));
+    all.sort_unstable_by(|a, b| (&a.key, &a.view.path).cmp(&(&b.key, &b.view.path)));
+    let twice = all.windows(2).find_map(|pair| match pair {
+        [one, other] if one.key == other.key => Some((one, other)),
+        _ => None,
+    });
+    if let Some((one, other)) = twice {
+        let (one, other) = (&one.view.path, &other.view.path);
+        if one == other {
+            return Err(Error::new(format!("the view '{one}' is listed twice")));
+        }
+        return Err(Error::new(format!("a view of '{id}' is there twice: '{one}' and '{other}'"))
+            .hint("move one of them out of the renders' root"));
     }
-    let mut path = format!("{id}/");
-    for i in views.pick(all.len()) {
-        let (name, bytes) = all[i];
-        path.truncate(id.len() + 1);
-        path.push_str(name);
-        writer.view(&path, bytes)?;
-    }
-    Ok(())
+    // Those that are not taken go with the rest of `all`.
+    let mut all: Vec<_> = all.into_iter().map(|listed| Some(listed.view)).collect();
+    Ok(views.pick(all.len()).filter_map(|i| all.get_mut(i)?.take()).collect())
 }

@@ -17,23 +17,23 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::views::{Layout, View};
 use crate::error::{Context, Result};
 use crate::plan::Views;
+
+use super::Ids;
 
 pub use read::Spool;
 pub use write::SpoolWriter;
 
 const MAGIC: &[u8; 8] = b"HYPSPOOL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length and CRC-32 before a section's bytes.
 const SECTION_HEAD_BYTES: u64 = 12;
 /// Length and CRC-32 of one block's records.
 const INDEX_ENTRY_BYTES: u64 = 12;
 /// Length of the records, digest, CRC-32 of both.
 const TRAILER_BYTES: u64 = 8 + 32 + 4;
-/// Longest path of a view that the spool takes (`PATH_MAX` of Linux), so that a damaged one cannot ask
-/// for unbounded memory.
-const PATH_BYTES_MAX: usize = 4096;
 
 /// What an item of the file is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,11 +49,8 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     Caption(String),
-    /// A picture: its path relative to the renders' root, and its size, 0 where a list did not say.
-    View {
-        path: String,
-        bytes: u64,
-    },
+    /// A picture.
+    View(View),
 }
 
 /// A file of the input as it was when it was read.
@@ -85,8 +82,13 @@ pub struct Source {
     pub captions: Option<FileStamp>,
     pub renders: Option<PathBuf>,
     pub renders_list: Option<FileStamp>,
+    pub layout: Layout,
+    pub view_glob: Vec<String>,
     pub views: Views,
     pub max_assets: Option<u64>,
+    pub id_map: Option<FileStamp>,
+    /// With an id map: which of an asset's ids is stored.
+    pub ids: Option<Ids>,
 }
 
 /// What a spool says about itself.
@@ -96,6 +98,9 @@ pub struct SpoolHeader {
     pub kind: Kind,
     pub block_rows: u64,
     pub rows: u64,
+    /// Assets with views that the id map does not name.
+    #[serde(default)]
+    pub assets_left_out: u64,
     pub source: Source,
 }
 

@@ -1,39 +1,41 @@
-//! Views: pictures in folders, `<root>/<asset id>/*.{png,jpg,jpeg,webp}`, found by a walk over the
-//! folders that ranks and threads share, or taken from a ready list.
+//! Views: pictures in folders and archives, found by a walk that ranks and threads share, or taken from a
+//! ready list.
+//!
+//! [`Layout`] says which folders are assets and which are views of one, [`Rule`] also which pictures are
+//! taken. Archives are indexed on the way ([`super::archive`]) and hang among the folders as if they were
+//! unpacked. [`ViewReader`] reads a [`View`] wherever it lies.
 
+mod codec;
+mod gather;
+mod layout;
 mod list;
+mod mount;
+mod odd;
+mod queue;
+mod read;
+mod rule;
+mod view;
 mod walk;
 
-use super::{Catalog, Keep, Odd};
-use crate::error::Result;
-use crate::plan::bytes::{Reader, put_bytes, put_varint};
+use super::{Catalog, Keep};
+use crate::error::{Context, Error, Result};
+use crate::plan::bytes::{Reader, put_bytes};
 
+pub(super) use codec::ViewCodec;
+pub(super) use gather::decode_views;
+pub use layout::Layout;
 pub use list::read_list;
+pub use odd::{Kinds, OddViews};
+pub use read::{ReadError, ViewReader};
+pub use rule::Rule;
+pub use view::{Member, Place, View};
 pub use walk::{Part, split, walk};
-
-/// Endings of names that are pictures, in any case.
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// The views that were found, and what was odd.
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub catalog: Catalog,
     pub odd: OddViews,
-}
-
-/// What was met beside the views.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct OddViews {
-    /// Folders that hold neither pictures nor folders.
-    pub without_pictures: Odd,
-    /// Pictures beside the folders of assets, which belong to none.
-    pub outside_assets: Odd,
-    /// Links to a folder that the link itself lies in: not followed.
-    pub loops: Odd,
-    /// Files that are no pictures, by their name.
-    pub ignored: Odd,
-    /// Files and folders whose name begins with a dot.
-    pub hidden: u64,
 }
 
 impl Listing {
@@ -44,24 +46,18 @@ impl Listing {
     /// Adds what another rank or thread found.
     pub fn merge(&mut self, other: Self) {
         self.catalog.merge(&other.catalog);
-        let odd = other.odd;
-        self.odd.without_pictures.merge(odd.without_pictures);
-        self.odd.outside_assets.merge(odd.outside_assets);
-        self.odd.loops.merge(odd.loops);
-        self.odd.ignored.merge(odd.ignored);
-        self.odd.hidden += odd.hidden;
+        self.odd.merge(other.odd);
     }
 
-    /// The listing as bytes for another rank: about 14 a view.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// The listing as bytes for another rank: about 16 a view in a folder, 24 in an archive.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         self.catalog.put(&mut out);
-        let OddViews { without_pictures, outside_assets, loops, ignored, hidden } = &self.odd;
-        for odd in [without_pictures, outside_assets, loops, ignored] {
-            odd.put(&mut out);
-        }
-        put_varint(&mut out, *hidden);
-        out
+        put_bytes(&mut out, &serde_json::to_vec(&self.odd).context(|| "what is odd, as JSON")?);
+        Ok(out)
     }
 
     /// The listing that [`Listing::to_bytes`] wrote.
@@ -71,31 +67,26 @@ impl Listing {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let catalog = Catalog::get(&mut reader)?;
-        let mut odd = || Odd::get(&mut reader);
-        let (without_pictures, outside_assets, loops, ignored) = (odd()?, odd()?, odd()?, odd()?);
-        let hidden = reader.varint()?;
+        let odd = serde_json::from_slice(reader.bytes()?).context(|| "what is odd")?;
         reader.finish()?;
-        Ok(Self { catalog, odd: OddViews { without_pictures, outside_assets, loops, ignored, hidden } })
+        Ok(Self { catalog, odd })
     }
-}
 
-/// Whether a file of this name is taken for a picture.
-fn is_picture(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    ending.is_some_and(|ending| PICTURES.iter().any(|picture| ending.eq_ignore_ascii_case(picture)))
-}
-
-/// Appends a view as a catalog keeps it.
-fn encode_view(name: &str, bytes: u64, out: &mut Vec<u8>) {
-    put_bytes(out, name.as_bytes());
-    put_varint(out, bytes);
-}
-
-/// Appends names and sizes of the views that a catalog kept.
-pub(super) fn decode_views<'a>(data: &'a [u8], views: &mut Vec<(&'a str, u64)>) -> Result<()> {
-    let mut reader = Reader::new(data);
-    while !reader.is_empty() {
-        views.push((reader.str()?, reader.varint()?));
+    /// Says that there are pictures, if there are, where no view was found.
+    ///
+    /// # Errors
+    /// Pictures are there, and none of them is a view.
+    pub fn refuse_pictures_alone(&self) -> Result<()> {
+        let not_taken = self.odd.not_taken.all();
+        if !self.catalog.is_empty() || not_taken.count == 0 {
+            return Ok(());
+        }
+        let kinds: Vec<_> = self.odd.not_taken.0.keys().take(5).map(String::as_str).collect();
+        let (count, kinds) = (not_taken.count, kinds.join(", "));
+        Err(Error::new(format!("there is nothing to embed: pictures found: {count} ({kinds}), none of them a view"))
+            .hint(
+                "a view's name is digits and .png, .jpg, .jpeg or .webp; --view-glob GLOB takes pictures of other \
+                 names instead, such as --view-glob '*_color.png'",
+            ))
     }
-    Ok(())
 }

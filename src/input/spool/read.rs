@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{
-    INDEX_ENTRY_BYTES, Kind, MAGIC, PATH_BYTES_MAX, Row, SECTION_HEAD_BYTES, SpoolHeader, TRAILER_BYTES,
-    VERSION, digest_of_head,
+    INDEX_ENTRY_BYTES, Kind, MAGIC, Row, SECTION_HEAD_BYTES, SpoolHeader, TRAILER_BYTES, VERSION,
+    digest_of_head,
 };
 use crate::error::{Context, Error, Exit, Result};
+use crate::input::views::ViewCodec;
 use crate::plan::bytes::Reader;
 use crate::plan::{Blocks, Table};
 
@@ -237,28 +238,15 @@ impl Parts<'_> {
 /// The `rows` records of one block.
 fn decode(kind: Kind, bytes: &[u8], rows: u64) -> Result<Vec<Row>> {
     let mut reader = Reader::new(bytes);
-    let mut path = Vec::new();
+    let mut views = ViewCodec::default();
     // A record takes a byte at least, which bounds what is reserved.
     let mut decoded = Vec::with_capacity(rows.min(bytes.len() as u64) as usize);
     for _ in 0..rows {
         decoded.push(match kind {
             Kind::Text => Row::Caption(reader.str()?.to_owned()),
-            Kind::Image => decode_view(&mut reader, &mut path)?,
+            Kind::Image => Row::View(views.get(&mut reader)?),
         });
     }
     reader.finish()?;
     Ok(decoded)
-}
-
-/// One view; `path` is the one before, and becomes this one's.
-fn decode_view(reader: &mut Reader<'_>, path: &mut Vec<u8>) -> Result<Row> {
-    let shared = reader.varint()?;
-    let suffix = reader.bytes()?;
-    if shared > path.len() as u64 || shared as usize + suffix.len() > PATH_BYTES_MAX {
-        return Err(Error::new("a path that cannot be"));
-    }
-    path.truncate(shared as usize);
-    path.extend_from_slice(suffix);
-    let text = std::str::from_utf8(path).context(|| "a path that is not UTF-8")?;
-    Ok(Row::View { path: text.to_owned(), bytes: reader.varint()? })
 }

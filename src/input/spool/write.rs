@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Kind, MAGIC, PATH_BYTES_MAX, Spool, SpoolHeader, VERSION, digest_of_head};
+use super::{Kind, MAGIC, Spool, SpoolHeader, VERSION, digest_of_head};
 use crate::error::{Context, Error, Result};
-use crate::plan::bytes::{put_bytes, put_varint};
+use crate::input::views::{View, ViewCodec};
+use crate::plan::bytes::put_bytes;
 use crate::plan::{Blocks, Table};
 
 /// Writes a spool: one call per row, in order of rows. Holds one block in memory, and 12 bytes per
@@ -24,8 +25,8 @@ pub struct SpoolWriter {
     records_bytes: u64,
     /// Records of the block that is being filled.
     block: Vec<u8>,
-    /// The path before, of which a record repeats only what differs; empty at the start of a block.
-    last_path: Vec<u8>,
+    /// The view before, of which a record repeats only what differs; none at the start of a block.
+    views: ViewCodec,
     index: Vec<u8>,
 }
 
@@ -61,7 +62,7 @@ impl SpoolWriter {
             rows: 0,
             records_bytes: 0,
             block: Vec::new(),
-            last_path: Vec::new(),
+            views: ViewCodec::default(),
             index: Vec::new(),
         })
     }
@@ -76,22 +77,13 @@ impl SpoolWriter {
         self.end_row()
     }
 
-    /// Adds the next row, a view: its path relative to the renders' root, and its size in bytes.
+    /// Adds the next row, a view.
     ///
     /// # Errors
     /// The file cannot be written, the path is too long, or this spool holds captions.
-    pub fn view(&mut self, path: &str, bytes: u64) -> Result<()> {
+    pub fn view(&mut self, view: &View) -> Result<()> {
         self.expect(Kind::Image)?;
-        if path.len() > PATH_BYTES_MAX {
-            let len = path.len();
-            return Err(Error::new(format!("'{path}': a path of {len} bytes (limit {PATH_BYTES_MAX})")));
-        }
-        let shared = self.last_path.iter().zip(path.as_bytes()).take_while(|(a, b)| a == b).count();
-        put_varint(&mut self.block, shared as u64);
-        put_bytes(&mut self.block, &path.as_bytes()[shared..]);
-        put_varint(&mut self.block, bytes);
-        self.last_path.truncate(shared);
-        self.last_path.extend_from_slice(&path.as_bytes()[shared..]);
+        self.views.put(view, &mut self.block)?;
         self.end_row()
     }
 
@@ -129,7 +121,7 @@ impl SpoolWriter {
             self.index.extend((self.block.len() as u64).to_le_bytes());
             self.index.extend(crc32fast::hash(&self.block).to_le_bytes());
             self.block.clear();
-            self.last_path.clear();
+            self.views.reset();
         }
         Ok(())
     }

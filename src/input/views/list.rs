@@ -4,21 +4,29 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use super::{Listing, decode_views, encode_view, is_picture};
+use super::gather::{Gatherer, Mount, Picture};
+use super::rule::{Rule, is_picture};
+use super::view::Place;
+use super::{Listing, Part};
 use crate::error::{Context, Error, Result};
 use crate::input::Keep;
+use crate::input::archive::Format;
 use crate::plan::check_id;
 
 const HOW_TO_LIST: &str = "make the list with: find ROOT -type f -printf '%P\\t%s\\n'";
+/// What some editors put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a list as `find ROOT -type f -printf '%P\t%s\n'` prints it: a path relative to the root, a tab,
 /// the size in bytes; tab and size may be missing. Lines of one asset need not come together, but then
-/// the list takes longer and, with everything kept, more memory.
+/// the list takes longer and, with everything kept, more memory; those of a folder that is one view must.
+///
+/// Returns what is listed, and the archives among it, to be indexed in `parts` parts by [`super::walk`].
 ///
 /// # Errors
 /// The list cannot be read, or a line is no relative path, not UTF-8, or comes twice in a run of lines of
-/// one asset; names the line.
-pub fn read_list(path: &Path, keep: Keep) -> Result<Listing> {
+/// one folder; names the line.
+pub fn read_list(path: &Path, parts: usize, keep: Keep, rule: &Rule) -> Result<(Vec<Part>, Listing)> {
     let about = || format!("reading the list of views '{}'", path.display());
     let file = File::open(path).context(about)?;
     let mut lines = BufReader::with_capacity(1 << 18, file);
@@ -26,7 +34,7 @@ pub fn read_list(path: &Path, keep: Keep) -> Result<Listing> {
         let message = format!("the list of views '{}'{place}: {}", path.display(), error.message);
         Error { message, ..error }
     };
-    let mut run = Run::new(keep);
+    let mut run = Run::new(rule, keep);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -34,8 +42,9 @@ pub fn read_list(path: &Path, keep: Keep) -> Result<Listing> {
             break;
         }
         let at_line = |error| in_list(&format!(", line {number}"), error);
-        let view = parse(&line).map_err(at_line)?;
-        if view.folder != run.id {
+        let text = if number == 1 { line.strip_prefix(BYTE_ORDER_MARK) } else { None };
+        let view = parse(text.unwrap_or(&line)).map_err(at_line)?;
+        if view.folder != run.folder {
             run.end().map_err(|error| in_list("", error))?;
             check_folder(view.folder).map_err(at_line)?;
             run.begin(view.folder);
@@ -43,7 +52,8 @@ pub fn read_list(path: &Path, keep: Keep) -> Result<Listing> {
         run.add(&view);
     }
     run.end().map_err(|error| in_list("", error))?;
-    Ok(run.listing)
+    let parts = Part::cut(Vec::new(), run.archives, parts.max(1));
+    Ok((parts, run.gatherer.finish()?))
 }
 
 /// One line of the list.
@@ -55,70 +65,64 @@ struct Line<'a> {
     bytes: u64,
 }
 
-/// A run of lines of one asset.
-struct Run {
-    listing: Listing,
-    id: String,
+/// A run of lines of one folder.
+struct Run<'a> {
+    gatherer: Gatherer<'a>,
+    archives: Vec<String>,
+    folder: String,
     is_hidden: bool,
-    views: u32,
-    data: Vec<u8>,
-    last_name: String,
+    pictures: Vec<Picture>,
     /// Whether every name came after the one before.
     in_order: bool,
 }
 
-impl Run {
-    fn new(keep: Keep) -> Self {
-        let (id, last_name, data) = (String::new(), String::new(), Vec::new());
-        Self { listing: Listing::new(keep), id, is_hidden: false, views: 0, data, last_name, in_order: true }
+impl<'a> Run<'a> {
+    fn new(rule: &'a Rule, keep: Keep) -> Self {
+        let gatherer = Gatherer::new(rule, keep);
+        let (folder, archives, pictures) = (String::new(), Vec::new(), Vec::new());
+        Self { gatherer, archives, folder, is_hidden: false, pictures, in_order: true }
     }
 
-    fn begin(&mut self, id: &str) {
-        self.id.push_str(id);
-        self.is_hidden = id.starts_with('.') || id.contains("/.");
+    fn begin(&mut self, folder: &str) {
+        self.folder.push_str(folder);
+        self.is_hidden = folder.starts_with('.') || folder.contains("/.");
         self.in_order = true;
     }
 
     fn add(&mut self, line: &Line<'_>) {
-        let odd = &mut self.listing.odd;
         if line.name.starts_with('.') || self.is_hidden {
-            odd.hidden += 1;
+            self.gatherer.odd().hidden += 1;
         } else if line.name.is_empty() {
             // An empty line says nothing.
-        } else if !is_picture(line.name) {
-            odd.ignored.add(&format!("{}/{}", self.id, line.name));
-        } else if self.id.is_empty() {
-            odd.outside_assets.add(line.name);
+        } else if is_picture(line.name) {
+            self.in_order &= self.pictures.last().is_none_or(|last| last.name.as_str() < line.name);
+            let (name, bytes) = (line.name.to_owned(), line.bytes);
+            self.pictures.push(Picture { name, bytes, place: Place::File });
+        } else if Format::of(line.name).is_some() {
+            self.archives.push(super::gather::child(&self.folder, line.name));
         } else {
-            self.in_order &= self.views == 0 || self.last_name.as_str() < line.name;
-            self.last_name.clear();
-            self.last_name.push_str(line.name);
-            self.views += 1;
-            encode_view(line.name, line.bytes, &mut self.data);
+            self.gatherer.odd().no_picture(&self.folder, line.name);
         }
     }
 
-    /// Hands the run to the catalog.
+    /// Hands the run over.
     fn end(&mut self) -> Result<()> {
-        if self.views > 0 {
-            if !self.in_order {
-                self.check_names()?;
-            }
-            self.listing.catalog.push(&self.id, self.views, &self.data)?;
+        if !self.in_order {
+            self.check_names()?;
         }
-        self.id.clear();
+        if !self.pictures.is_empty() {
+            self.gatherer.folder(Mount::ROOT, &self.folder, &mut self.pictures)?;
+        }
+        self.folder.clear();
         self.is_hidden = false;
-        self.views = 0;
-        self.data.clear();
         Ok(())
     }
 
     fn check_names(&self) -> Result<()> {
-        let mut views = Vec::with_capacity(self.views as usize);
-        decode_views(&self.data, &mut views)?;
-        views.sort_unstable();
-        match views.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(Error::new(format!("the view '{}/{}' comes twice", self.id, pair[0].0))),
+        let mut names: Vec<&str> = self.pictures.iter().map(|picture| picture.name.as_str()).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[&str]>::first) {
+            Some(name) => Err(Error::new(format!("the view '{}/{name}' comes twice", self.folder))),
             None => Ok(()),
         }
     }

@@ -1,34 +1,63 @@
-//! The walk over the folders of views.
+//! The walk over folders and archives of views.
 
 use std::fs::{self, DirEntry};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
-use super::{Listing, encode_view, is_picture};
+use super::gather::{Gatherer, Mount, Picture, child};
+use super::layout::Layout;
+use super::mount::add_archive;
+use super::queue::{Queue, Taken};
+use super::rule::{Rule, is_picture};
+use super::view::Place;
+use super::{Listing, OddViews};
 use crate::error::{Context, Error, Result};
 use crate::input::Keep;
+use crate::input::archive::Format;
 use crate::plan::bytes::{Reader, put_bytes};
 
 /// Threads of one rank's walk: it waits for the file system, not for the processor.
 const THREADS: usize = 8;
-/// [`split`] goes down until there are this many folders for each part, so that parts weigh about alike.
-const FOLDERS_PER_PART: usize = 64;
+/// [`split`] goes down until there is this much for each part, so that parts weigh about alike.
+const STEPS_PER_PART: usize = 64;
 /// [`split`] goes down no further than this.
 const SPLIT_LEVELS: usize = 4;
 
-/// Folders to walk, relative to the root, with all that lies below them.
+/// Folders to walk, relative to the root, with all that lies below them, and archives to index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     folders: Vec<String>,
+    archives: Vec<String>,
 }
 
 impl Part {
+    /// Cuts what is to be looked into into `parts` parts, in order of path.
+    pub(super) fn cut(mut folders: Vec<String>, mut archives: Vec<String>, parts: usize) -> Vec<Self> {
+        folders.sort_unstable();
+        archives.sort_unstable();
+        let part_of = |all: &[String], part: usize| {
+            let bound = |part: usize| all.len() * part / parts;
+            all.get(bound(part)..bound(part + 1)).unwrap_or_default().to_vec()
+        };
+        let part = |part| Self { folders: part_of(&folders, part), archives: part_of(&archives, part) };
+        (0..parts).map(part).collect()
+    }
+
+    pub fn archives(&self) -> &[String] {
+        &self.archives
+    }
+
     /// The part as bytes for another rank.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.folders.iter().for_each(|folder| put_bytes(&mut out, folder.as_bytes()));
+        for paths in [&self.folders, &self.archives] {
+            let mut packed = Vec::new();
+            for path in paths {
+                put_bytes(&mut packed, path.as_bytes());
+            }
+            put_bytes(&mut out, &packed);
+        }
         out
     }
 
@@ -38,11 +67,25 @@ impl Part {
     /// The bytes are not such a part.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
-        let mut folders = Vec::new();
-        while !reader.is_empty() {
-            folders.push(reader.str()?.to_owned());
-        }
-        Ok(Self { folders })
+        let mut paths = || -> Result<Vec<String>> {
+            let mut packed = Reader::new(reader.bytes()?);
+            let mut paths = Vec::new();
+            while !packed.is_empty() {
+                paths.push(packed.str()?.to_owned());
+            }
+            Ok(paths)
+        };
+        let part = Self { folders: paths()?, archives: paths()? };
+        reader.finish()?;
+        Ok(part)
+    }
+
+    /// What threads take from each other: views of one asset in folders of their own come together.
+    fn steps(&self, layout: Layout) -> Vec<Step> {
+        let mut steps = Vec::new();
+        group(layout, self.folders.clone(), &mut steps);
+        steps.extend(self.archives.iter().cloned().map(Step::Archive));
+        steps
     }
 }
 
@@ -51,37 +94,35 @@ impl Part {
 ///
 /// # Errors
 /// A folder cannot be read, or a name in it is not UTF-8.
-pub fn split(root: &Path, parts: usize, keep: Keep) -> Result<(Vec<Part>, Listing)> {
+pub fn split(root: &Path, parts: usize, keep: Keep, rule: &Rule) -> Result<(Vec<Part>, Listing)> {
     if !root.is_dir() {
         return Err(Error::new(format!("'{}' is not a folder", root.display()))
-            .hint("--renders takes the folder that holds a folder for each asset"));
+            .hint("--renders takes the folder that holds a folder or an archive for each asset"));
     }
     let parts = parts.max(1);
-    let mut found = Listing::new(keep);
-    let mut folders = vec![String::new()];
+    let mut walker = Walker { root, gatherer: Gatherer::new(rule, keep) };
+    let (mut folders, mut archives) = (vec![String::new()], Vec::new());
     for _ in 0..SPLIT_LEVELS {
-        if folders.is_empty() || folders.len() >= parts * FOLDERS_PER_PART {
+        if folders.is_empty() || folders.len() + archives.len() >= parts * STEPS_PER_PART {
             break;
         }
-        let level = std::mem::take(&mut folders);
-        for folder in level {
-            list_folder(root, &folder, &mut found, &mut folders)?;
+        for folder in std::mem::take(&mut folders) {
+            let mut below = walker.list(&folder)?;
+            folders.append(&mut below.folders);
+            archives.append(&mut below.archives);
         }
     }
-    folders.sort_unstable();
-    let bound = |part: usize| folders.len() * part / parts;
-    let cut = (0..parts).map(|part| Part { folders: folders[bound(part)..bound(part + 1)].to_vec() });
-    Ok((cut.collect(), found))
+    Ok((Part::cut(folders, archives, parts), walker.gatherer.finish()?))
 }
 
 /// Walks over one part with several threads.
 ///
 /// # Errors
-/// A folder cannot be read, or a name in it is not UTF-8.
-pub fn walk(root: &Path, part: &Part, keep: Keep) -> Result<Listing> {
-    let queue = Queue::new(part.folders.clone());
+/// A folder or an archive cannot be read, or a name is not UTF-8.
+pub fn walk(root: &Path, part: &Part, keep: Keep, rule: &Rule) -> Result<Listing> {
+    let queue = Queue::new(part.steps(rule.layout));
     let listings: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| work(root, &queue, keep))).collect();
+        let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| work(root, &queue, keep, rule))).collect();
         workers.into_iter().map(ScopedJoinHandle::join).collect()
     });
     let mut merged = Listing::new(keep);
@@ -91,53 +132,122 @@ pub fn walk(root: &Path, part: &Part, keep: Keep) -> Result<Listing> {
     Ok(merged)
 }
 
-fn work(root: &Path, queue: &Queue, keep: Keep) -> Result<Listing> {
-    let mut listing = Listing::new(keep);
-    while let Some(mut taken) = queue.take() {
-        let listed = list_folder(root, &taken.folder, &mut listing, &mut taken.below);
-        if listed.is_err() {
-            queue.stop();
-        }
-        listed?;
-    }
-    Ok(listing)
+/// What one thread looks into at a time.
+enum Step {
+    /// Folders whose pictures belong to one asset, or a single folder.
+    Folders(Vec<String>),
+    Archive(String),
 }
 
-/// Adds the pictures that lie directly in `folder` to `listing`, and the folders in it to `below`.
-fn list_folder(root: &Path, folder: &str, listing: &mut Listing, below: &mut Vec<String>) -> Result<()> {
-    let path = root.join(folder);
-    let about = || format!("reading the folder '{}'", path.display());
-    let folders_before = below.len();
-    let (mut views, mut data) = (0, Vec::new());
-    for entry in fs::read_dir(&path).context(about)? {
-        match sort_out(root, folder, &entry.context(about)?)? {
-            Found::Folder(name) => below.push(child(folder, &name)),
-            Found::Picture(name, _) if folder.is_empty() => listing.odd.outside_assets.add(&name),
-            Found::Picture(name, bytes) => {
-                views += 1;
-                encode_view(&name, bytes, &mut data);
-            }
-            Found::Loop(name) => listing.odd.loops.add(&child(folder, &name)),
-            Found::Ignored(name) => listing.odd.ignored.add(&child(folder, &name)),
-            Found::Hidden => listing.odd.hidden += 1,
+fn work(root: &Path, queue: &Queue<Step>, keep: Keep, rule: &Rule) -> Result<Listing> {
+    let mut walker = Walker { root, gatherer: Gatherer::new(rule, keep) };
+    while let Some(mut taken) = queue.take() {
+        let looked = walker.look_into(&mut taken);
+        if looked.is_err() {
+            queue.stop();
+        }
+        looked?;
+    }
+    walker.gatherer.finish()
+}
+
+/// Makes steps of folders: those that are views of one asset together, others alone.
+fn group(layout: Layout, folders: Vec<String>, steps: &mut Vec<Step>) {
+    let mut views: Vec<String> = Vec::new();
+    for folder in folders {
+        let placing = layout.place(&folder);
+        let joins = views.last().is_some_and(|last| layout.place(last).asset == placing.asset);
+        if !joins && !views.is_empty() {
+            steps.push(Step::Folders(std::mem::take(&mut views)));
+        }
+        if placing.one_view {
+            views.push(folder);
+        } else {
+            steps.push(Step::Folders(vec![folder]));
         }
     }
-    if views > 0 {
-        listing.catalog.push(folder, views, &data)?;
-    } else if below.len() == folders_before && !folder.is_empty() {
-        listing.odd.without_pictures.add(folder);
+    if !views.is_empty() {
+        steps.push(Step::Folders(views));
     }
-    Ok(())
+}
+
+struct Walker<'a> {
+    root: &'a Path,
+    gatherer: Gatherer<'a>,
+}
+
+/// What lies below a folder.
+#[derive(Default)]
+struct Below {
+    folders: Vec<String>,
+    archives: Vec<String>,
+}
+
+impl Walker<'_> {
+    fn look_into(&mut self, taken: &mut Taken<'_, Step>) -> Result<()> {
+        match &mut taken.thing {
+            Step::Archive(path) => add_archive(self.root, path, &mut self.gatherer),
+            Step::Folders(folders) => {
+                let layout = self.gatherer.rule.layout;
+                let mut waiting = std::mem::take(folders);
+                let one_asset =
+                    waiting.first().map(|first| layout.place(first)).filter(|first| first.one_view);
+                let one_asset = one_asset.map(|first| first.asset.to_owned());
+                while let Some(folder) = waiting.pop() {
+                    let below = self.list(&folder)?;
+                    // Folders of the same asset are looked into at once, so that its views come together.
+                    let (same, others) = below.folders.into_iter().partition(|folder| {
+                        let placing = layout.place(folder);
+                        placing.one_view && one_asset.as_deref() == Some(placing.asset)
+                    });
+                    let mut same: Vec<String> = same;
+                    waiting.append(&mut same);
+                    group(layout, others, &mut taken.below);
+                    taken.below.extend(below.archives.into_iter().map(Step::Archive));
+                }
+                self.gatherer.end()
+            }
+        }
+    }
+
+    /// Takes the pictures that lie directly in `folder`; returns what lies below it.
+    fn list(&mut self, folder: &str) -> Result<Below> {
+        let path = self.root.join(folder);
+        let about = || format!("reading the folder '{}'", path.display());
+        let mut below = Below::default();
+        let mut pictures = Vec::new();
+        for entry in fs::read_dir(&path).context(about)? {
+            let found = sort_out(self.root, folder, &entry.context(about)?)?;
+            note(found, folder, &mut below, &mut pictures, self.gatherer.odd());
+        }
+        let is_empty = pictures.is_empty() && below.folders.is_empty() && below.archives.is_empty();
+        if is_empty && !folder.is_empty() {
+            self.gatherer.odd().without_pictures.add(folder);
+        }
+        self.gatherer.folder(Mount::ROOT, folder, &mut pictures)?;
+        Ok(below)
+    }
 }
 
 /// What an entry of a folder is.
 enum Found {
     Folder(String),
-    /// Name and size.
-    Picture(String, u64),
+    Archive(String),
+    Picture(Picture),
     Loop(String),
     Ignored(String),
     Hidden,
+}
+
+fn note(found: Found, folder: &str, below: &mut Below, pictures: &mut Vec<Picture>, odd: &mut OddViews) {
+    match found {
+        Found::Folder(name) => below.folders.push(child(folder, &name)),
+        Found::Archive(name) => below.archives.push(child(folder, &name)),
+        Found::Picture(picture) => pictures.push(picture),
+        Found::Loop(name) => odd.loops.add(&child(folder, &name)),
+        Found::Ignored(name) => odd.no_picture(folder, &name),
+        Found::Hidden => odd.hidden += 1,
+    }
 }
 
 fn sort_out(root: &Path, folder: &str, entry: &DirEntry) -> Result<Found> {
@@ -149,30 +259,39 @@ fn sort_out(root: &Path, folder: &str, entry: &DirEntry) -> Result<Found> {
     let about = || format!("'{}'", entry.path().display());
     let kind = entry.file_type().context(about)?;
     let is_link = kind.is_symlink();
-    if !is_link && !kind.is_dir() && !is_picture(&name) {
+    let (is_picture, is_archive) = (is_picture(&name), Format::of(&name).is_some());
+    if !is_link && !kind.is_dir() && !is_picture && !is_archive {
         return Ok(Found::Ignored(name.into_owned()));
     }
     let Some(name) = os_name.to_str().map(str::to_owned) else {
         return Err(Error::new(format!("the name of '{}' is not UTF-8", entry.path().display()))
             .hint("rename it: ids in the output are UTF-8"));
     };
-    // Only a link or a picture has to be examined; a folder's own entry says enough.
+    let file = |name: String, bytes| match (is_picture, is_archive) {
+        (true, _) => Found::Picture(Picture { name, bytes, place: Place::File }),
+        (_, true) => Found::Archive(name),
+        _ => Found::Ignored(name),
+    };
+    // Only a link or a picture has to be examined; a folder's own entry says enough, and an archive is
+    // opened later.
     if kind.is_dir() {
         return Ok(Found::Folder(name));
+    }
+    if is_archive && !is_link {
+        return Ok(Found::Archive(name));
     }
     let metadata = if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
     let metadata = match metadata {
         Ok(metadata) => metadata,
-        // A link to nothing: if it is named as a picture, its item fails when it is read.
-        Err(_) if is_link && is_picture(&name) => return Ok(Found::Picture(name, 0)),
-        Err(_) if is_link => return Ok(Found::Ignored(name)),
+        // A link to nothing: if it is named as a picture or an archive, that fails when it is read.
+        Err(_) if is_link => return Ok(file(name, 0)),
         Err(error) => return Err(error).context(about),
     };
     if metadata.is_dir() {
         let inside_itself = is_above(root, folder, (metadata.dev(), metadata.ino())).context(about)?;
         return Ok(if inside_itself { Found::Loop(name) } else { Found::Folder(name) });
     }
-    Ok(if is_picture(&name) { Found::Picture(name, metadata.len()) } else { Found::Ignored(name) })
+    Ok(file(name, metadata.len()))
 }
 
 /// Whether `target` (device and inode) is `folder` or one above it, up to the root.
@@ -184,71 +303,4 @@ fn is_above(root: &Path, folder: &str, target: (u64, u64)) -> std::io::Result<bo
         }
     }
     Ok(false)
-}
-
-fn child(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// The folders that wait, shared by the threads of a walk. It ends when none waits and none is being read.
-struct Queue {
-    state: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-struct Waiting {
-    folders: Vec<String>,
-    being_read: usize,
-    stopped: bool,
-}
-
-/// A folder that is being read; dropping it says that it has been, and hands over what lies below it.
-struct Taken<'a> {
-    queue: &'a Queue,
-    folder: String,
-    below: Vec<String>,
-}
-
-impl Queue {
-    fn new(folders: Vec<String>) -> Self {
-        let waiting = Waiting { folders, being_read: 0, stopped: false };
-        Self { state: Mutex::new(waiting), changed: Condvar::new() }
-    }
-
-    /// The next folder; `None` when the walk has ended.
-    fn take(&self) -> Option<Taken<'_>> {
-        let mut waiting = self.lock();
-        while !waiting.stopped {
-            if let Some(folder) = waiting.folders.pop() {
-                waiting.being_read += 1;
-                return Some(Taken { queue: self, folder, below: Vec::new() });
-            }
-            if waiting.being_read == 0 {
-                return None;
-            }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        None
-    }
-
-    /// Nothing more is to be read.
-    fn stop(&self) {
-        self.lock().stopped = true;
-        self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.queue.lock();
-        waiting.being_read -= 1;
-        waiting.folders.append(&mut self.below);
-        if waiting.being_read == 0 || !waiting.folders.is_empty() {
-            self.queue.changed.notify_all();
-        }
-    }
 }
