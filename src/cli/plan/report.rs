@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::look::Pictures;
 use super::odd::OddInput;
 use crate::error::Result;
+use crate::hub;
 use crate::input::{Input, Kind};
 use crate::model::describe;
 use crate::store::DiskNeed;
@@ -32,7 +34,30 @@ pub struct Report {
     /// 0 where the disk is large enough.
     pub short_bytes: u64,
     pub files: Vec<FilePlan>,
+    /// What a sample of the views looks like.
+    pub pictures: Option<Pictures>,
     pub odd: Vec<OddInput>,
+    /// What does not fit, and what to change.
+    pub warnings: Vec<String>,
+    /// The job script, where one was written.
+    pub sbatch: Option<PathBuf>,
+}
+
+impl Report {
+    /// Seconds that the slowest rank computes, where a rate was given; the files are made one after the other.
+    pub fn seconds(&self) -> Option<f64> {
+        self.rate?;
+        Some(self.files.iter().filter_map(|file| file.seconds).sum())
+    }
+}
+
+impl Report {
+    /// Adds what to do about the pictures, if `background` is what becomes of their transparency.
+    pub fn advise(&mut self, background: &str) {
+        if let Some(pictures) = &mut self.pictures {
+            pictures.advise(background);
+        }
+    }
 }
 
 /// One file of embeddings.
@@ -79,14 +104,14 @@ pub struct Width {
 }
 
 impl Width {
-    /// Those of the model in `dir`, else `dim`, else those of so400m.
+    /// Those of the model `typed`, a folder or a name, else `dim`, else those of so400m.
     ///
     /// # Errors
     /// The folder does not hold a model that is known.
     pub fn of(model: Option<&Path>, dim: Option<u64>) -> Result<Self> {
         match (model, dim) {
-            (Some(dir), None) => {
-                let model = describe(dir)?;
+            (Some(typed), None) => {
+                let model = describe(&hub::find(typed)?.path)?;
                 Ok(Self { text: model.text_dim as u64, image: model.image_dim as u64, assumed: false })
             }
             (_, dim) => {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
+use super::odd::OddInput;
 use super::report::{FilePlan, Report};
 use crate::cli::out::{bytes, count, thousands};
+use crate::input::Kind;
 
 /// More different numbers of views than this are shown in ranges.
 const BARS_MAX: usize = 10;
@@ -14,9 +16,16 @@ const BAR: u64 = 40;
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write_files(f)?;
+        self.write_empty(f)?;
         self.write_views(f)?;
+        self.write_pictures(f)?;
         self.write_disk(f)?;
-        self.write_odd(f)
+        self.write_odd(f)?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "\nwarning: {warning}"))?;
+        self.sbatch.iter().try_for_each(|path| {
+            let path = path.display();
+            writeln!(f, "\njob script: {path}; adapt its marked lines, then: sbatch {path}")
+        })
     }
 }
 
@@ -56,6 +65,17 @@ impl Report {
         Ok(())
     }
 
+    fn write_empty(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for file in self.files.iter().filter(|file| file.rows == 0) {
+            let item = match file.kind {
+                Kind::Text => "caption",
+                Kind::Image => "view",
+            };
+            writeln!(f, "\n{} would be EMPTY: there is no {item}, and embed refuses that", file.file)?;
+        }
+        Ok(())
+    }
+
     fn write_views(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(file) = self.files.iter().find(|file| !file.views_found.is_empty()) else { return Ok(()) };
         let bars = bars(&file.views_found);
@@ -69,6 +89,24 @@ impl Report {
             writeln!(f, "{views:>label_width$}   {:>width$}   {bar}", thousands(assets))?;
         }
         Ok(())
+    }
+
+    fn write_pictures(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(pictures) = &self.pictures else { return Ok(()) };
+        if let Some(why) = &pictures.not_looked {
+            return writeln!(f, "\nnot looked at any picture: {why}");
+        }
+        let sizes: Vec<String> =
+            pictures.sizes.iter().map(|(size, n)| format!("{size} ({})", thousands(*n))).collect();
+        write!(f, "\nlooked at {}", count(pictures.looked_at, "picture"))?;
+        if pictures.looked_at < pictures.sampled {
+            write!(f, " (of {}, there was no time for more)", thousands(pictures.sampled))?;
+        }
+        writeln!(f, "{}{}", if sizes.is_empty() { "" } else { ": " }, sizes.join(", "))?;
+        if pictures.warnings.is_empty() {
+            return writeln!(f, "  nothing amiss");
+        }
+        pictures.warnings.iter().try_for_each(|warning| writeln!(f, "  WARNING {warning}"))
     }
 
     fn write_disk(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -92,18 +130,29 @@ impl Report {
         if self.odd.is_empty() {
             return writeln!(f, "\nnothing odd");
         }
-        let width = self.odd.iter().map(|odd| thousands(odd.odd.count).len()).max().unwrap_or(0);
-        writeln!(f, "\nodd")?;
-        for odd in &self.odd {
-            write!(f, "  {:>width$} {}", thousands(odd.odd.count), odd.what)?;
-            let mut names = odd.odd.first.join(", ");
-            if odd.odd.count > odd.odd.first.len() as u64 && !names.is_empty() {
-                names.push_str(", …");
+        let (alarms, others): (Vec<&OddInput>, _) = self.odd.iter().partition(|odd| odd.alarming);
+        for (title, odd) in [("LOOK AT THIS", alarms), ("odd", others)] {
+            if !odd.is_empty() {
+                writeln!(f, "\n{title}")?;
+                write_oddities(f, &odd)?;
             }
-            writeln!(f, "{}{names}", if names.is_empty() { "" } else { ": " })?;
         }
         Ok(())
     }
+}
+
+fn write_oddities(f: &mut Formatter<'_>, all: &[&OddInput]) -> fmt::Result {
+    let width = all.iter().map(|odd| thousands(odd.odd.count).len()).max().unwrap_or(0);
+    for oddity @ OddInput { names, odd, .. } in all {
+        write!(f, "  {:>width$} {}", thousands(odd.count), oddity.words())?;
+        names.iter().try_for_each(|names| write!(f, ", {names}"))?;
+        let mut first = odd.first.join(", ");
+        if odd.count > odd.first.len() as u64 && !first.is_empty() {
+            first.push_str(", …");
+        }
+        writeln!(f, "{}{first}", if first.is_empty() { "" } else { ": " })?;
+    }
+    Ok(())
 }
 
 /// `low` to `high`, or the one number.
@@ -133,7 +182,7 @@ fn bars(histogram: &BTreeMap<u64, u64>) -> Vec<(String, u64)> {
 }
 
 /// Seconds in the two largest units that say something.
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     if days > 0 {
