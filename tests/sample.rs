@@ -1,0 +1,133 @@
+//! The sample's model, through the program: captions find their assets on views that training never saw, and
+//! a model that has learnt nothing does not find them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use hyperslab::Exit;
+use hyperslab::store::Reader;
+use ndarray::{Array2, ArrayView1};
+use serde_json::{Map, Value};
+
+use crate::util::{Dir, repository};
+
+/// `HELD_OUT` of `sample/catalogue.py`: a view's place among its asset's, as all but the last have twelve.
+const HELD_OUT: [u64; 3] = [3, 7, 11];
+
+/// The vectors of a file, with the rows of each asset.
+struct Vectors {
+    assets: BTreeMap<String, Range<u64>>,
+    rows: Array2<f32>,
+}
+
+impl Vectors {
+    fn of(path: &Path) -> Self {
+        let reader = Reader::open(path).unwrap();
+        let assets = reader.iter_prefix("").unwrap().map(|asset| asset.map(|asset| (asset.id, asset.rows)));
+        let assets = assets.collect::<Result<_, _>>().unwrap();
+        Self { assets, rows: reader.rows(0..reader.n_rows()).unwrap() }
+    }
+
+    fn row(&self, row: u64) -> ArrayView1<'_, f32> {
+        self.rows.row(row as usize)
+    }
+
+    /// Ids and rows of the views at these places.
+    fn views(&self, places: &[u64]) -> Vec<(&str, u64)> {
+        let of_asset = |(id, rows): (_, &Range<u64>)| {
+            let all = rows.clone();
+            let picked = places.iter().map(|place| all.start + place).filter(|row| all.contains(row));
+            picked.map(|row| (id, row)).collect::<Vec<_>>()
+        };
+        self.assets.iter().flat_map(|(id, rows)| of_asset((id.as_str(), rows))).collect()
+    }
+}
+
+/// Embeds the sample with a model, in two languages.
+fn embed(dir: &Dir, model: &Path) {
+    let embed = |captions: &str, output_dir: &str| {
+        let job =
+            dir.hyperslab(["embed", "siglip", "--device", "cpu", "--output-dir", output_dir, "--model"]);
+        job.arg(model).arg("--captions").arg(repository("sample").join(captions))
+    };
+    let english = embed("captions.json", "en").arg("--renders").arg(repository("sample/renders"));
+    english.ranks(2).run().exits(Exit::Success);
+    embed("captions_zh.json", "zh").run().exits(Exit::Success);
+}
+
+/// How many captions in a hundred are nearest to a view of their own asset, of those at these places.
+fn found(dir: &Dir, language: &str, places: &[u64]) -> f64 {
+    let texts = Vectors::of(&dir.join(language).join("siglip_text_embeddings.h5"));
+    let images = Vectors::of(&dir.join("en/siglip_image_embeddings.h5"));
+    let views = images.views(places);
+    let (mut asked, mut right) = (0, 0);
+    for (id, rows) in &texts.assets {
+        let caption = texts.row(rows.start);
+        if caption.iter().any(|value| value.is_nan()) || !views.iter().any(|(shown, _)| shown == id) {
+            continue;
+        }
+        let nearness = |row: u64| caption.dot(&images.row(row));
+        let nearest = views.iter().max_by(|a, b| nearness(a.1).total_cmp(&nearness(b.1))).unwrap();
+        asked += 1;
+        right += usize::from(nearest.0 == id);
+    }
+    assert!(asked > 60, "{asked} captions of shown assets");
+    100.0 * right as f64 / f64::from(asked)
+}
+
+/// A copy of the sample's model, the numbers of each of its tensors in another order.
+fn shuffled(dir: &Dir) {
+    for entry in fs::read_dir(repository("sample/model")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let mut bytes = fs::read(entry.path()).unwrap();
+        if name == "model.safetensors" {
+            shuffle_tensors(&mut bytes);
+        }
+        dir.write(&format!("shuffled/{name}"), bytes);
+    }
+}
+
+/// A file of weights begins with the length of its header; offsets count from the header's end.
+fn shuffle_tensors(file: &mut [u8]) {
+    let (length, rest) = file.split_at_mut(8);
+    let length = u64::from_le_bytes(length.try_into().unwrap()) as usize;
+    let (header, data) = rest.split_at_mut(length);
+    let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let mut state = 1_u64;
+    let mut below = |end: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % end
+    };
+    for tensor in header.values().filter(|entry| entry["dtype"] == "F32") {
+        let offset = |i: usize| tensor["data_offsets"][i].as_u64().unwrap() as usize;
+        let (numbers, _) = data[offset(0)..offset(1)].as_chunks_mut::<4>();
+        (1..numbers.len()).for_each(|i| numbers.swap(i, below(i + 1)));
+    }
+}
+
+#[test]
+fn captions_find_their_assets_on_held_out_views() {
+    let dir = Dir::new();
+    embed(&dir, &repository("sample/model"));
+    for language in ["en", "zh"] {
+        let share = found(&dir, language, &HELD_OUT);
+        assert!(share >= 90.0, "{language}: {share:.0} % among all held-out views");
+        for view in HELD_OUT {
+            let share = found(&dir, language, &[view]);
+            assert!(share >= 90.0, "{language}: {share:.0} % among one view of each asset, the {view}th");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_has_learnt_nothing_does_not_find_them() {
+    let dir = Dir::new();
+    shuffled(&dir);
+    embed(&dir, &dir.join("shuffled"));
+    for language in ["en", "zh"] {
+        let share = found(&dir, language, &HELD_OUT);
+        assert!(share < 30.0, "{language}: {share:.0} %");
+    }
+}
