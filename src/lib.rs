@@ -21,6 +21,7 @@ pub mod comm;
 pub mod error;
 #[cfg(feature = "engine")]
 pub mod h5;
+pub mod hub;
 pub mod input;
 #[cfg(feature = "engine")]
 pub mod job;

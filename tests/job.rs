@@ -1,10 +1,12 @@
-//! `hyperslab embed` and `hyperslab seal`, on the sample: what they make, and what becomes of a job that
+//! `hyperslab embed` and `hyperslab seal`, on `fixtures/small`: what they make, and what becomes of a job that
 //! something goes wrong with.
 
+mod archives;
 mod damage;
 mod disk;
 mod ends;
 mod format;
+mod ids;
 mod items;
 mod kill;
 mod models;
@@ -24,13 +26,13 @@ use crate::util::{Dir, Run, Running, assert_same, committed_blocks, names, repos
 const TEXT: &str = "siglip_text_embeddings.h5";
 const IMAGE: &str = "siglip_image_embeddings.h5";
 
-/// Rows of the sample's captions and views.
+/// Rows of the small data set's captions and views.
 const TEXT_ROWS: usize = 17;
 const IMAGE_ROWS: usize = 136;
 
-/// A job on the sample's model, in many small rounds, into the folder `out`.
+/// A job on the small model, in many small rounds, into the folder `out`.
 fn embed(dir: &Dir, input: &str) -> Run {
-    let (model, captions, renders) = (repository("sample/model"), captions(), repository("sample/renders"));
+    let (model, captions, renders) = (small("model"), captions(), small("renders"));
     let run = dir.hyperslab(["embed", "siglip", "--output-dir", "out", "--model"]).arg(model);
     let run = run.args("--block-rows 4 --round-blocks 1 --device cpu");
     input.split_whitespace().fold(run, |run, kind| match kind {
@@ -41,8 +43,13 @@ fn embed(dir: &Dir, input: &str) -> Run {
     })
 }
 
+/// A file of the small data set: 18 assets, eight views of each, and a model of random weights.
+fn small(path: &str) -> PathBuf {
+    repository("tests/fixtures/small").join(path)
+}
+
 fn captions() -> PathBuf {
-    repository("sample/captions.json")
+    small("captions.json")
 }
 
 /// An input that takes a second or two, and what an undisturbed run makes of it.
@@ -57,8 +64,8 @@ fn many() -> &'static Many {
     static MADE: OnceLock<Many> = OnceLock::new();
     MADE.get_or_init(|| {
         let dir = Dir::kept("many");
-        let sample: Map<String, Value> = json(&captions());
-        let texts: Vec<&str> = sample.values().filter_map(Value::as_str).collect();
+        let small: Map<String, Value> = json(&captions());
+        let texts: Vec<&str> = small.values().filter_map(Value::as_str).collect();
         let caption =
             |i: usize| if i % 50 == 7 { String::new() } else { format!("{} {i}", texts[i % texts.len()]) };
         let captions: Map<String, Value> =

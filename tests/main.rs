@@ -1,7 +1,14 @@
 //! Tests of what the program does with files and processes.
 
+mod captions;
+#[cfg(feature = "engine")]
+mod doctor;
+#[cfg(feature = "engine")]
+mod hub;
 #[cfg(feature = "engine")]
 mod job;
+#[cfg(feature = "engine")]
+mod look;
 mod plan;
 mod plan_command;
 mod read;
@@ -9,4 +16,8 @@ mod read;
 mod reference;
 mod rules;
 #[cfg(feature = "engine")]
+mod sample;
+mod setup;
+#[cfg(feature = "engine")]
 mod util;
+mod views;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use hyperslab::input::{
-    self, FileStamp, Input, Keep, Kind, Row, Source, Spool, SpoolHeader, SpoolWriter, views,
+    self, FileStamp, Input, Keep, Kind, Row, Source, Spool, SpoolHeader, SpoolWriter, View, views,
 };
 use hyperslab::plan::{Table, Views};
 use hyperslab::{Error, Exit};
@@ -33,13 +33,18 @@ fn write(root: &Path, path: &str, bytes: usize) {
 
 /// A walk over `root` in `parts` parts, each sent as bytes as between ranks.
 fn walk(root: &Path, parts: usize, keep: Keep) -> Result<views::Listing, Error> {
-    let (parts, mut listing) = views::split(root, parts, keep)?;
+    let rule = views::Rule::default();
+    let (parts, mut listing) = views::split(root, parts, keep, &rule)?;
     for part in parts {
         let part = views::Part::from_bytes(&part.to_bytes())?;
-        let found = views::walk(root, &part, keep)?;
-        listing.merge(views::Listing::from_bytes(&found.to_bytes())?);
+        let found = views::walk(root, &part, keep, &rule)?;
+        listing.merge(views::Listing::from_bytes(&found.to_bytes()?)?);
     }
     Ok(listing)
+}
+
+fn read_list(path: &Path) -> Result<views::Listing, Error> {
+    views::read_list(path, 1, Keep::Everything, &views::Rule::default()).map(|(_, listing)| listing)
 }
 
 #[test]
@@ -103,8 +108,8 @@ fn a_walk_finds_the_same_whatever_the_parts_and_threads() {
             write(root, &format!("{}/{asset}/{view:03}.png", asset % 3), 10 + view);
         }
     }
-    write(root, "x/y/z/DEEP.JpEg", 5);
-    write(root, "x/y/top.webp", 6);
+    write(root, "x/y/z/04.JpEg", 5);
+    write(root, "x/y/7.webp", 6);
     write(root, "x/y/notes.txt", 7);
     write(root, "x/y/.hidden.png", 7);
     write(root, ".cache/a/1.png", 7);
@@ -115,12 +120,12 @@ fn a_walk_finds_the_same_whatever_the_parts_and_threads() {
     assert_eq!(whole.table().find("x/y").map(|i| whole.table().count(i)), Some(1));
     let spool = whole.write_spool(&root.join("whole.plan"), Some(4), Source::default()).unwrap();
     let expected = rows(&spool);
-    assert!(expected.contains(&Row::View { path: "x/y/z/DEEP.JpEg".to_owned(), bytes: 5 }));
+    assert!(expected.contains(&Row::View(View::file("x/y/z/04.JpEg", 5))));
     for parts in [2, 3, 7, 100] {
         let listing = walk(root, parts, Keep::Everything).unwrap();
         assert_eq!(listing.odd.without_pictures.first, ["empty/leaf"]);
         assert_eq!(listing.odd.outside_assets.first, ["stray.png"]);
-        assert_eq!((listing.odd.ignored.count, listing.odd.hidden), (2, 2), "whole.plan and notes.txt");
+        assert_eq!((listing.odd.ignored.all().count, listing.odd.hidden), (2, 2), "whole.plan and notes.txt");
         let input = Input::image(listing.catalog, Views::All, None).unwrap();
         let again = input.write_spool(&root.join("whole.plan"), Some(4), Source::default()).unwrap();
         assert_eq!(again.digest(), spool.digest());
@@ -181,8 +186,8 @@ fn a_list_in_any_order_equals_the_walk() {
     for stride in [1, 7, 61] {
         let shuffled = (0..lines.len()).map(|i| lines[i * stride % lines.len()].as_str());
         fs::write(&list, shuffled.collect::<String>()).unwrap();
-        let listing = views::read_list(&list, Keep::Everything).unwrap();
-        assert_eq!(listing.odd.ignored.first, ["0/0/readme.md"]);
+        let listing = read_list(&list).unwrap();
+        assert_eq!(listing.odd.ignored.all().first, ["0/0/readme.md"]);
         let input = Input::image(listing.catalog, Views::Evenly(3), Some(20)).unwrap();
         assert_eq!((input.table().len(), input.table().rows()), (20, 60));
         let again = input.write_spool(&spool, None, Source::default()).unwrap();
@@ -196,7 +201,7 @@ fn a_bad_list_is_named_by_its_line() {
     let list = folder.path().join("list.tsv");
     let read = |text: &[u8]| {
         fs::write(&list, text).unwrap();
-        views::read_list(&list, Keep::Everything)
+        read_list(&list)
     };
     for (text, what) in [
         (&b"a/1.png\t5\na/2.png\tbig\n"[..], "line 2: 'big' after the last tab"),
@@ -212,7 +217,7 @@ fn a_bad_list_is_named_by_its_line() {
     let input = Input::image(apart.catalog, Views::All, None).unwrap();
     let error = input.write_spool(&folder.path().join("x.plan"), None, Source::default()).unwrap_err();
     assert!(error.message.contains("'a/1.png' is listed twice"), "{error}");
-    let plain = read(b"./a/1.png\r\na/2.PNG").unwrap();
+    let plain = read(b"\xef\xbb\xbf./a/1.png\r\na/2.PNG").unwrap();
     assert_eq!(ids(Input::image(plain.catalog, Views::All, None).unwrap().table()), [("a", 2)]);
 }
 
@@ -224,7 +229,7 @@ fn spools(folder: &Path) -> Vec<Spool> {
     let source = Source { captions: Some(stamp), ..Source::default() };
     let list = folder.join("list.tsv");
     fs::write(&list, "a/1.png\t5\na/2.png\t300\nb/c/1.png\t7\nb/c/22.png\t70000\nb/c/3.png\t1\n").unwrap();
-    let image = views::read_list(&list, Keep::Everything).unwrap().catalog;
+    let image = read_list(&list).unwrap().catalog;
     let image = Input::image(image, Views::All, None).unwrap();
     vec![
         text.write_spool(&folder.join("text.plan"), Some(2), source).unwrap(),
@@ -245,7 +250,7 @@ fn a_spool_gives_back_what_was_written() {
     assert_eq!(rows(text), ["one", "", "three"].map(|caption| Row::Caption(caption.to_owned())));
     assert_eq!(text.header().kind, Kind::Text);
     assert!(text.header().source.captions.is_some());
-    assert_eq!(image.block(1).unwrap()[1], Row::View { path: "b/c/22.png".to_owned(), bytes: 70000 });
+    assert_eq!(image.block(1).unwrap()[1], Row::View(View::file("b/c/22.png", 70000)));
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".tmp")), "{left:?}");
 }
@@ -318,11 +323,17 @@ fn a_spool_takes_the_rows_of_its_table_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.plan");
     let table = Input::text(captions(br#"{"a": "x", "b": "y"}"#).unwrap().catalog, None).unwrap();
-    let header = |rows| SpoolHeader { kind: Kind::Text, block_rows: 4, rows, source: Source::default() };
+    let header = |rows| SpoolHeader {
+        kind: Kind::Text,
+        block_rows: 4,
+        rows,
+        assets_left_out: 0,
+        source: Source::default(),
+    };
     assert!(SpoolWriter::create(&path, &header(3), table.table()).is_err());
     let mut writer = SpoolWriter::create(&path, &header(2), table.table()).unwrap();
     writer.caption("x").unwrap();
-    assert!(writer.view("a/1.png", 1).is_err());
+    assert!(writer.view(&View::file("a/1.png", 1)).is_err());
     assert!(writer.finish().is_err(), "a row is missing");
     let mut writer = SpoolWriter::create(&path, &header(2), table.table()).unwrap();
     writer.caption("x").unwrap();

@@ -1,5 +1,7 @@
 //! `hyperslab plan` as it is typed, and how settings reach it.
 
+mod sbatch;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -73,8 +75,8 @@ fn plan_counts_and_names_what_is_odd() {
         ("empty captions (their rows will fail)", "b"),
         ("ids with several captions (an error)", "c"),
         ("folders without pictures", "none"),
-        ("captions without views", "a"),
-        ("views without captions", "d/e"),
+        ("assets with a caption but no views", "a"),
+        ("assets with views but no caption", "d/e"),
     ] {
         assert!(odd.contains(&(what, first)), "{what}: {odd:?}");
     }
@@ -91,7 +93,7 @@ fn plan_is_readable() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     assert!(shown.lines().any(|line| line.starts_with("rows ") && line.ends_with(" 6")), "{shown}");
-    assert!(shown.contains("1 folders without pictures: none"), "{shown}");
+    assert!(shown.contains("1 folder without pictures: none"), "{shown}");
     assert_eq!(text(&output.stderr), "");
 }
 
@@ -198,4 +200,77 @@ fn the_measurement_of_planning_runs() {
     let output = run(folder.path(), &small);
     assert!(text(&output.stdout).contains("50 assets, 150 rows"), "{}", text(&output.stderr));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left over");
+}
+
+#[test]
+fn plan_tells_what_it_did_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str| {
+        let path = folder.path().join("renders").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    };
+    for view in 0..3 {
+        for path in ["0/7/00{}.png", "0/7/00{}_albedo.png", "0/7/00{}.json", "0/8/view{}.png"] {
+            write(&path.replace("{}", &view.to_string()));
+        }
+    }
+    write("0/9.tar.gz");
+    write("0/10.zip");
+    let output = run(folder.path(), &["plan", "--renders", "renders"]);
+    let shown = text(&output.stdout);
+    let (alarms, odd) = shown.split_once("LOOK AT THIS").unwrap().1.split_once("\nodd\n").unwrap();
+    for told in ["pictures of which none is taken", "0/8", "0/10.zip (", "0/9.tar.gz", "--view-glob"] {
+        assert!(alarms.contains(told), "{told}: {shown}");
+    }
+    for told in ["3 pictures whose names are not taken, *_albedo.png: ", "view*.png", "*.json: 0/7/00"] {
+        assert!(odd.contains(told), "{told}: {shown}");
+    }
+    let plan = json(folder.path(), &["--renders", "renders", "--view-glob", "view*.png"]);
+    assert_eq!(plan["files"][0]["rows"], 4);
+    let odd = plan["odd"].as_array().unwrap();
+    let find = |names: &str| odd.iter().find(|odd| odd["names"] == names).unwrap();
+    assert_eq!((&find("*.png")["count"], &find("*.png")["alarming"]), (&3.into(), &false.into()));
+    assert_eq!(odd[0]["alarming"], true);
+}
+
+#[test]
+fn an_id_map_joins_what_plan_compares() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    fs::write(folder.path().join("captions.csv"), "uid,caption\nub,x\nuc,y\nother,z\n").unwrap();
+    fs::write(folder.path().join("map.json"), r#"{"b": "0/ub.glb", "c": "0/uc.glb", "x": "0/ux.glb"}"#)
+        .unwrap();
+    let input = ["--captions", "captions.csv", "--renders", "renders", "--id-map", "map.json"];
+    for (ids, max_assets, assets) in [("index", "9", [3, 2]), ("uid", "9", [3, 2]), ("uid", "1", [1, 1])] {
+        let plan = json(folder.path(), &[&input[..], &["--ids", ids, "--max-assets", max_assets]].concat());
+        assert_eq!([0, 1].map(|file| plan["files"][file]["assets"].as_i64().unwrap()), assets);
+        let odd = plan["odd"].as_array().unwrap();
+        for (what, first) in [
+            ("captions that the id map does not name (they keep their id)", "other"),
+            ("assets with views that the id map does not name (left out)", "d/e"),
+            ("assets with a caption but no views", "other"),
+        ] {
+            assert!(odd.iter().any(|odd| odd["what"] == what && odd["first"][0] == first), "{what}: {odd:?}");
+        }
+        assert!(!odd.iter().any(|odd| odd["what"] == "assets with views but no caption"), "{odd:?}");
+    }
+    let output = run(folder.path(), &["plan", "--renders", "renders", "--ids", "uid"]);
+    assert_eq!(output.status.code(), Some(Exit::Usage.code()));
+    assert!(text(&output.stderr).contains("--id-map FILE"), "{}", text(&output.stderr));
+    let output = run(folder.path(), &[&["plan"], &input[..]].concat());
+    assert!(text(&output.stderr).contains("'uid,caption', is a header: skipped"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_empty_input_is_said_to_be_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("captions.csv"), "").unwrap();
+    fs::create_dir(folder.path().join("renders")).unwrap();
+    let output = run(folder.path(), &["plan", "--captions", "captions.csv", "--renders", "renders"]);
+    let shown = text(&output.stdout);
+    for line in ["siglip_text_embeddings.h5 would be EMPTY: there is no caption", "EMPTY: there is no view"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -1,5 +1,7 @@
 //! Runs the program, alone or on ranks, so that no test can hang, and compares the files it makes.
 
+mod launcher;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::ops::Range;
@@ -12,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use hyperslab::Exit;
 use hyperslab::store::{Digest, OutputPaths, Reader, read_journal};
+pub use launcher::{LAUNCHER, foreign_launcher, is_open_mpi};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 /// No run of a test takes longer, unless it hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// How long a test waits for something that a running job does.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A file of the repository.
@@ -85,8 +88,10 @@ impl Dir {
             folder: self.path().to_owned(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             ranks: 0,
+            launcher: LAUNCHER.to_owned(),
             variables: Vec::new(),
             script: None,
+            rank_script: None,
         }
     }
 }
@@ -98,15 +103,24 @@ pub struct Run {
     arguments: Vec<OsString>,
     /// 0: without a launcher.
     ranks: usize,
+    launcher: String,
     variables: Vec<(String, OsString)>,
     /// A shell script around it, see [`Run::within`].
     script: Option<String>,
+    /// A shell script around each rank, see [`Run::each_rank`].
+    rank_script: Option<String>,
 }
 
 impl Run {
-    /// Under `mpirun`, on so many ranks.
+    /// Under its MPI's launcher, on so many ranks.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.ranks = ranks;
+        self
+    }
+
+    /// Under a launcher of another MPI.
+    pub fn launcher(mut self, launcher: &str) -> Self {
+        launcher.clone_into(&mut self.launcher);
         self
     }
 
@@ -150,6 +164,12 @@ impl Run {
         self
     }
 
+    /// Each rank as `"$@"` of a shell script, which knows its `OMPI_COMM_WORLD_RANK`.
+    pub fn each_rank(mut self, script: &str) -> Self {
+        self.rank_script = Some(script.to_owned());
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
         self.start().wait()
@@ -174,24 +194,32 @@ impl Run {
 
     fn command(&self, tmp: &Path) -> Command {
         let program = env!("CARGO_BIN_EXE_hyperslab");
-        let mut command = Command::new(if self.ranks == 0 { program } else { "mpirun" });
+        let mut command = Command::new(if self.ranks == 0 { program } else { &self.launcher });
         // Settings of whoever runs the tests, and of a job they may run in.
-        let foreign =
-            |name: &str| ["HYPERSLAB_", "SLURM_", "PMI", "OMPI_"].iter().any(|own| name.starts_with(own));
+        let foreign = |name: &str| {
+            let own = [
+                "HYPERSLAB_",
+                "SLURM_",
+                "PMI",
+                "OMPI_",
+                "PRTE_",
+                "HF_",
+                "HUGGING",
+                "TRANSFORMERS_",
+                "XDG_CACHE",
+            ];
+            own.iter().any(|own| name.starts_with(own)) || name.to_ascii_uppercase().ends_with("_PROXY")
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
             command.env_remove(name);
         }
-        // What killed ranks leave of their shared memory goes with the folder.
-        command.env("TMPDIR", tmp).env("OMPI_MCA_btl_vader_backing_directory", tmp);
+        command.env("TMPDIR", tmp);
         if self.ranks == 0 {
             command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         } else {
-            command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-            command.arg("-n").arg(self.ranks.to_string()).args(["--oversubscribe", "--bind-to", "none"]);
-            for (name, value) in &self.variables {
-                let mut setting = OsString::from(format!("{name}="));
-                setting.push(value);
-                command.arg("-x").arg(setting);
+            launcher::ask(&mut command, &self.launcher, self.ranks, &self.variables, tmp);
+            if let Some(script) = &self.rank_script {
+                command.args(["sh", "-euc", script, "sh"]);
             }
             command.arg(program);
         }
@@ -319,7 +347,8 @@ impl Running {
         let is_it = |pid: &u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+            let says = if is_open_mpi() { "OMPI_COMM_WORLD_RANK" } else { "PMI_RANK" };
+            let wanted = format!("{says}={rank}");
             name.starts_with("hyperslab")
                 && environment.split(|&byte| byte == 0).any(|one| one == wanted.as_bytes())
         };
@@ -408,7 +437,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Asserts the exit code, under `mpirun` that of the job.
+    /// Asserts the exit code, under a launcher that of the job.
     #[track_caller]
     pub fn exits(self, exit: Exit) -> Self {
         assert_eq!(self.status.code(), Some(exit.code()), "{self}");

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::settings::layered;
 
 /// The model as typed.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model: a Hugging Face folder (config.json, model.safetensors, tokenizer.json, ...)
-    #[arg(long, env = "HYPERSLAB_MODEL", value_name = "DIR")]
+    /// The model: a Hugging Face folder (config.json, model.safetensors, tokenizer.json, ...), or the name
+    /// org/name[@revision] of one that `hyperslab fetch` has fetched
+    #[arg(long, env = "HYPERSLAB_MODEL", value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
     /// What the model computes in [default: bf16 on a GPU, f32 on a CPU]
     #[arg(long, env = "HYPERSLAB_PRECISION", value_name = "TYPE")]
@@ -22,16 +23,21 @@ pub struct ModelArgs {
     /// or #RRGGBB [default: drop]
     #[arg(long, env = "HYPERSLAB_BACKGROUND", value_name = "COLOUR")]
     pub background: Option<String>,
+    /// The most patches a picture becomes, for models of variable resolution (SigLIP 2 NaFlex): more of them
+    /// show more detail and cost more [default: as the model's preprocessor_config.json says, 256 for those
+    /// published]
+    #[arg(long, env = "HYPERSLAB_MAX_NUM_PATCHES", value_name = "N", value_parser = at_least_one)]
+    pub max_num_patches: Option<usize>,
     /// Items computed together; part of what makes results bit-identical [default: GPU: 512 captions,
     /// 128 views; CPU: 32 captions, 8 views]
     #[arg(long, env = "HYPERSLAB_BATCH_SIZE", value_name = "N", value_parser = at_least_one)]
     pub batch_size: Option<usize>,
 }
 
-layered!("model", ModelArgs { model, precision, background, batch_size });
+layered!("model", ModelArgs { model, precision, background, max_num_patches, batch_size });
 
 /// How a job runs, as typed.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
@@ -59,7 +65,7 @@ pub struct RunArgs {
 layered!("run", RunArgs { device, share_gpu, decode_threads, threads, max_failures, round_blocks });
 
 /// A precision, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionArg {
     F32,
@@ -68,7 +74,7 @@ pub enum PrecisionArg {
 }
 
 /// A device, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceArg {
     Auto,
@@ -76,7 +82,18 @@ pub enum DeviceArg {
     Cuda,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+#[cfg(feature = "engine")]
+impl From<DeviceArg> for crate::model::device::DeviceRequest {
+    fn from(typed: DeviceArg) -> Self {
+        match typed {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Cuda => Self::Cuda,
+        }
+    }
+}
+
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("'{text}': expected a number of at least 1")),
         Ok(number) => Ok(number),

@@ -17,7 +17,7 @@ pub enum Family {
     Siglip(Box<EmbedSiglipArgs>),
 }
 
-/// Embed with SigLIP, or SigLIP 2 of fixed resolution: one vector per caption, one per view
+/// Embed with SigLIP or SigLIP 2, of fixed resolution or NaFlex: one vector per caption, one per view
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct EmbedSiglipArgs {
@@ -67,13 +67,15 @@ mod engine {
     use std::time::Instant;
 
     use super::{EmbedArgs, EmbedSiglipArgs, Family, Only};
-    use crate::cli::compute::{DeviceArg, PrecisionArg};
+    use crate::cli::compute::PrecisionArg;
     use crate::cli::{ConfigFile, InputSettings, OutputSettings, layer};
     use crate::comm::World;
     use crate::error::{Error, Exit, Result};
     use crate::input::Kind;
+    use crate::input::views::{Layout, Rule};
     use crate::job::{self, EmbedRequest, MaxFailures, OutputRequest};
-    use crate::model::device::{DeviceRequest, Precision};
+    use crate::model::PictureSettings;
+    use crate::model::device::Precision;
     use crate::plan::Views;
 
     /// Runs the job, which began at `began`; `say` takes what rank 0 prints. Collective.
@@ -98,26 +100,30 @@ mod engine {
         let model = layer(&args.model, &file)?;
         let run = layer(&args.run, &file)?;
         let output = layer(&args.output, &file)?.resolve();
-        let input = layer(&args.input, &file)?.resolve();
+        let input = layer(&args.input, &file)?.resolve()?;
         bounded("block-rows", input.block_rows.map(|rows| rows as usize), 1 << 30)?;
         let usage = |error: Error| error.exit(Exit::Usage);
-        let missing = || usage(Error::new("no model is given").hint("--model DIR names its folder"));
+        let missing = || {
+            usage(
+                Error::new("no model is given")
+                    .hint("--model takes its folder, or the name of one that `hyperslab fetch` has fetched"),
+            )
+        };
         let max_failures = run.max_failures.as_deref().unwrap_or("10%");
         Ok(EmbedRequest {
             model: model.model.ok_or_else(missing)?,
             outputs: outputs(args.only, &input, &output).map_err(usage)?,
-            device: match run.device {
-                None | Some(DeviceArg::Auto) => DeviceRequest::Auto,
-                Some(DeviceArg::Cpu) => DeviceRequest::Cpu,
-                Some(DeviceArg::Cuda) => DeviceRequest::Cuda,
-            },
+            device: run.device.map_or_else(Default::default, Into::into),
             share_gpu: run.share_gpu.unwrap_or(false),
             precision: model.precision.map(|precision| match precision {
                 PrecisionArg::F32 => Precision::F32,
                 PrecisionArg::Bf16 => Precision::Bf16,
                 PrecisionArg::F16 => Precision::F16,
             }),
-            background: model.background.as_deref().unwrap_or("drop").parse().map_err(usage)?,
+            pictures: PictureSettings {
+                background: model.background.as_deref().unwrap_or("drop").parse().map_err(usage)?,
+                max_num_patches: model.max_num_patches,
+            },
             stored: output.dtype,
             compression: output.compression,
             batch_size: bounded("batch-size", model.batch_size, 1 << 16)?,
@@ -149,6 +155,8 @@ mod engine {
         output: &OutputSettings,
     ) -> Result<Vec<OutputRequest>> {
         let views_given = input.renders.is_some();
+        // Refused here, before anything begins.
+        Rule::new(input.layout, &input.view_glob)?;
         if input.renders_list.is_some() && !views_given {
             return Err(Error::new("--renders-list names views, but not where they are")
                 .hint("add --renders ROOT: the list's paths are relative to it"));
@@ -196,8 +204,12 @@ mod engine {
             captions: input.captions.clone().filter(|_| !image),
             renders: input.renders.clone().filter(|_| image),
             renders_list: input.renders_list.clone().filter(|_| image),
+            layout: if image { input.layout } else { Layout::default() },
+            view_glob: if image { input.view_glob.clone() } else { Vec::new() },
             views: if image { input.views } else { Views::default() },
             max_assets: input.max_assets,
+            id_map: input.id_map.clone(),
+            ids: input.ids,
             block_rows: input.block_rows,
         }
     }

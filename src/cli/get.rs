@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::npy::NpyWriter;
 use super::out::{Stop, count, note, to_stdout};
 use crate::error::{Error, Exit, Result};
+use crate::input::IdMap;
 use crate::store::Reader;
 
 /// Components shown of a vector.
@@ -30,6 +31,7 @@ Examples:
   hyperslab get siglip_image_embeddings.h5 0/10002        all views of an asset
   hyperslab get siglip_image_embeddings.h5 0/10002#3      the view number 3, from 0
   hyperslab get siglip_text_embeddings.h5 chair_0001 --json | jq -c .vector
+  hyperslab get siglip_text_embeddings.h5 0/10002 --id-map index_to_objaverse.json
   hyperslab get siglip_image_embeddings.h5 0/10002 --npy views.npy")]
 pub struct GetArgs {
     /// The file
@@ -37,6 +39,10 @@ pub struct GetArgs {
     /// Asset ids; ID#N is the view number N of an asset, from 0
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<String>,
+    /// A JSON object of indices and paths of Objaverse: an asset is then found by its index and by its uid,
+    /// whichever is stored
+    #[arg(long, env = "HYPERSLAB_ID_MAP", value_name = "FILE")]
+    pub id_map: Option<PathBuf>,
     /// Print one JSON object per row
     #[arg(long)]
     pub json: bool,
@@ -51,9 +57,11 @@ pub struct GetArgs {
 /// The file does not open, rows do not read, the array cannot be written.
 pub fn run(args: &GetArgs) -> Result<Exit> {
     let reader = Reader::open(&args.file)?;
+    let map = args.id_map.as_deref().map(IdMap::read).transpose()?;
+    let finder = Finder { reader: &reader, map: map.as_ref() };
     let mut wanted = Vec::new();
     for id in &args.ids {
-        match Wanted::resolve(&reader, id)? {
+        match finder.find(id)? {
             Ok(found) => wanted.push(found),
             Err(message) => note(message),
         }
@@ -82,26 +90,62 @@ struct Wanted {
     rows: Range<u64>,
 }
 
-impl Wanted {
+/// Finds what arguments mean.
+struct Finder<'a> {
+    reader: &'a Reader,
+    map: Option<&'a IdMap>,
+}
+
+impl Finder<'_> {
     /// What an argument means: an id (which may contain `#`), or a view of one. The inner error says
     /// that there is no such thing.
-    fn resolve(reader: &Reader, argument: &str) -> Result<std::result::Result<Self, String>> {
-        if let Some(rows) = reader.find(argument)? {
-            return Ok(Ok(Self { asset_id: argument.to_owned(), first_view: 0, rows }));
+    fn find(&self, argument: &str) -> Result<std::result::Result<Wanted, String>> {
+        if let Some((asset_id, rows)) = self.asset(argument)? {
+            return Ok(Ok(Wanted { asset_id, first_view: 0, rows }));
         }
-        if let Some((id, view)) = split_view(argument)
-            && let Some(rows) = reader.find(id)?
+        let (id, view) = split_view(argument).map_or((argument, None), |(id, view)| (id, Some(view)));
+        if let Some(view) = view
+            && let Some((asset_id, rows)) = self.asset(id)?
         {
             let n_views = rows.end - rows.start;
             if view >= n_views {
                 return Ok(Err(format!("{argument}: the asset has {}, from 0", count(n_views, "view"))));
             }
             let row = rows.start + view;
-            return Ok(Ok(Self { asset_id: id.to_owned(), first_view: view, rows: row..row + 1 }));
+            return Ok(Ok(Wanted { asset_id, first_view: view, rows: row..row + 1 }));
         }
-        let near = reader.assets().near(split_view(argument).map_or(argument, |(id, _)| id), PROPOSED_MAX)?;
+        self.unknown(argument, id).map(Err)
+    }
+
+    /// The asset called `id`, or else the one that the map says is also called so: its stored id, and its
+    /// rows.
+    fn asset(&self, id: &str) -> Result<Option<(String, Range<u64>)>> {
+        if let Some(rows) = self.reader.find(id)? {
+            return Ok(Some((id.to_owned(), rows)));
+        }
+        let mut found = Vec::new();
+        for name in self.map.map(|map| map.names(id)).unwrap_or_default() {
+            found.extend(self.reader.find(name)?.map(|rows| (name.to_owned(), rows)));
+        }
+        if let [(one, _), (other, _), ..] = &found[..] {
+            return Err(Error::new(format!("{id}: the id map says that it is '{one}' and '{other}'"))
+                .hint("ask for one of the two"));
+        }
+        Ok(found.pop())
+    }
+
+    /// Says that there is no such asset, what else was tried, and what is near.
+    fn unknown(&self, argument: &str, id: &str) -> Result<String> {
+        let names = self.map.map(|map| map.names(id)).unwrap_or_default();
+        let tried: Vec<&str> = names.into_iter().filter(|name| *name != id).collect();
+        let tried = match (self.map, &tried[..]) {
+            (None, _) => String::new(),
+            (Some(_), []) => ", and the id map does not name it".to_owned(),
+            (Some(_), tried) => format!(", nor by its other id in the map, {}", tried.join(", ")),
+        };
+        let near = self.reader.assets().near(id, PROPOSED_MAX)?;
         let near = if near.is_empty() { String::new() } else { format!("; near it: {}", near.join(", ")) };
-        Ok(Err(format!("{argument}: no such asset{near}")))
+        Ok(format!("{argument}: no such asset{tried}{near}"))
     }
 }
 

@@ -26,7 +26,10 @@ pub fn start(level: &str, rank: Option<usize>) -> Result<()> {
         .with_timer(Clock { rank, uptime: Uptime::default() })
         .with_target(false)
         .try_init()
-        .context(|| "cannot start logging")
+        .context(|| "cannot start logging")?;
+    // Below this, ureq tells whole requests, the token in them.
+    log::set_max_level(log::max_level().min(log::LevelFilter::Debug));
+    Ok(())
 }
 
 struct Clock {

@@ -2,8 +2,10 @@
 
 mod bench;
 mod compute;
+mod doctor;
 mod embed;
 mod engine;
+mod fetch;
 mod get;
 mod info;
 mod input;
@@ -34,7 +36,7 @@ pub use input::{InputArgs, InputSettings};
 pub use output::{OutputArgs, OutputSettings};
 #[cfg(feature = "engine")]
 pub use ranks::run_on_ranks;
-pub use settings::{ConfigFile, Layered, layer};
+pub use settings::{ConfigFile, Layered, flags, layer};
 
 /// Embeddings of millions of 3D assets: captions and rendered views in, HDF5 files out
 #[derive(Debug, Parser)]
@@ -81,12 +83,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 damaged file,
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Plan(Box<plan::PlanArgs>),
+    Fetch(fetch::FetchArgs),
     Embed(Box<embed::EmbedArgs>),
     Seal(Box<seal::SealArgs>),
     Info(info::InfoArgs),
     List(list::ListArgs),
     Get(get::GetArgs),
     Verify(verify::VerifyArgs),
+    Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -106,17 +110,18 @@ pub fn main(compute: impl FnOnce(&Cli) -> Result<Exit>) -> ExitCode {
 
 fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
     // A command that computes starts logging itself, once it knows its rank.
-    if !matches!(cli.command, Command::Embed(_) | Command::Seal(_) | Command::Bench(_)) {
+    if !matches!(cli.command, Command::Embed(_) | Command::Seal(_) | Command::Bench(_) | Command::Doctor(_)) {
         logging::start(&cli.log, None)?;
     }
     match &cli.command {
         Command::Plan(args) => plan::run(args, cli.config.as_deref()),
+        Command::Fetch(args) => fetch::run(args),
         Command::Info(args) => info::run(args),
         Command::List(args) => list::run(args),
         Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),
-        Command::Embed(_) | Command::Seal(_) => compute(cli),
+        Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) => compute(cli),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::settings::layered;
 use crate::input::Kind;
@@ -11,7 +11,7 @@ use crate::store::{Compression, StoredType};
 
 /// The output as typed.
 #[allow(clippy::doc_markdown, reason = "help shows these comments as they are")]
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {

@@ -1,18 +1,21 @@
 //! `hyperslab plan`: what a job would do, and whether it can, without GPU or model.
 
+mod fit;
+mod look;
 mod odd;
 mod report;
+mod sbatch;
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::slice::from_ref;
 
 use clap::Args;
 
 use super::out::to_stdout;
-use super::{ConfigFile, InputArgs, InputSettings, ModelArgs, OutputArgs, OutputSettings, layer};
+use super::{ConfigFile, InputArgs, InputSettings, ModelArgs, OutputArgs, OutputSettings, RunArgs, layer};
 use crate::error::{Context, Error, Exit, Result};
-use crate::input::{Input, Keep, Kind, captions, views};
+use crate::input::{Input, Keep, Kind, Naming, captions, views};
 use crate::plan::{Blocks, chunk_rows, default_block_rows, share};
 use crate::store::{DiskNeed, FileShape, Space};
 use odd::{OddInput, compare_ids};
@@ -26,22 +29,28 @@ pub struct PlanArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The model's folder, for the length of vectors
-    #[arg(long, env = "HYPERSLAB_MODEL", value_name = "DIR", help_heading = "Plan")]
-    pub model: Option<PathBuf>,
-    /// The length of vectors, where there is no --model [default: 1152, as of so400m]
-    #[arg(long, value_name = "N", conflicts_with = "model", help_heading = "Plan")]
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The length of vectors, where no model is at hand [default: as of --model, without one 1152, as of so400m]
+    #[arg(long, value_name = "N", help_heading = "Plan")]
     pub dim: Option<u64>,
-    /// Ranks that share the rows
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Plan",
+    /// Ranks that share the rows [default: 1; with --sbatch as many as a node has GPUs]
+    #[arg(long, value_name = "N", help_heading = "Plan",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub ranks: u64,
+    pub ranks: Option<u64>,
     /// Rows a second that one rank computes, for the time
     #[arg(long, value_name = "ROWS_PER_S", help_heading = "Plan", value_parser = positive)]
     pub rate: Option<f64>,
+    /// Look at so many pictures, one of each of as many assets, for what a model would see amiss; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Plan")]
+    pub look: usize,
     /// Print one JSON object
     #[arg(long, help_heading = "Plan")]
     pub json: bool,
+    #[command(flatten)]
+    pub script: sbatch::ScriptArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -49,8 +58,11 @@ Examples:
   hyperslab plan --captions captions.json --renders renders
   hyperslab plan --renders renders --views 4 --model MODEL --ranks 32 --rate 900
   hyperslab plan --captions captions.json --output-dir /scratch/out --dtype f16 --json
+  hyperslab plan --renders renders --model MODEL --output-dir out --ranks 16 --rate 900 --sbatch job.sh
   find renders -type f -printf '%P\\t%s\\n' > views.tsv
-  hyperslab plan --renders-list views.tsv";
+  hyperslab plan --renders-list views.tsv
+
+It takes every option of `embed siglip`, and --sbatch writes them into a job script for Slurm.";
 
 /// Prints the plan.
 ///
@@ -58,11 +70,24 @@ Examples:
 /// The input cannot be read, or is not what it should be.
 pub fn run(args: &PlanArgs, config: Option<&Path>) -> Result<Exit> {
     let file = ConfigFile::load(config)?;
-    let input = layer(&args.input, &file)?.resolve();
+    let input = layer(&args.input, &file)?.resolve()?;
     let output = layer(&args.output, &file)?.resolve();
-    let model = args.model.clone().or(file.section::<ModelArgs>()?.model);
-    let width = Width::of(model.as_deref(), args.dim)?;
-    let report = make(args, &input, &output, width)?;
+    let model = layer(&args.model, &file)?;
+    let width = Width::of(model.model.as_deref().filter(|_| args.dim.is_none()), args.dim)?;
+    let script = args.script.file()?;
+    let mut report = make(args, &input, &output, width)?;
+    report.advise(model.background.as_deref().unwrap_or("drop"));
+    if let Some(path) = script {
+        let settings = sbatch::Settings {
+            input: layer(&args.input, &file)?,
+            output: layer(&args.output, &file)?,
+            model,
+            run: layer(&args.run, &file)?,
+            config: file.path(),
+        };
+        args.script.write(path, &settings, &report)?;
+        report.sbatch = Some(path.to_owned());
+    }
     to_stdout(|out| {
         if args.json {
             let json = serde_json::to_string_pretty(&report).context(|| "the plan as JSON")?;
@@ -75,46 +100,58 @@ pub fn run(args: &PlanArgs, config: Option<&Path>) -> Result<Exit> {
 }
 
 fn make(args: &PlanArgs, input: &InputSettings, output: &OutputSettings, width: Width) -> Result<Report> {
-    let (inputs, odd) = read(input)?;
+    let (inputs, odd) = read(input, if args.look > 0 { Keep::Sample } else { Keep::Counts })?;
     let planner = Planner { args, input, output, width };
     let files: Vec<_> = inputs.iter().map(|input| planner.file(input)).collect();
     let outputs: Vec<_> = inputs.iter().map(|input| output.siglip(input.kind())).collect();
     let space = Space::of(&output.dir, &outputs)?;
+    let ranks = args.ranks();
+    let image = inputs.iter().find(|input| input.kind() == Kind::Image).filter(|_| args.look > 0);
+    let pictures = image.map(|image| look::at(image, input.renders.as_deref(), args.look)).transpose()?;
     let needed = DiskNeed::most_in_turn(&files.iter().map(|file| file.bytes).collect::<Vec<_>>());
-    Ok(Report {
+    let mut report = Report {
         output_dir: output.dir.clone(),
         dim_is_assumed: width.assumed,
         dtype: output.dtype.to_string(),
         compression: output.compression.to_string(),
-        ranks: args.ranks,
+        ranks,
         rate: args.rate,
         needed_bytes: needed,
         free_bytes: space.free,
         taken_bytes: space.taken,
         short_bytes: space.short_by(needed),
         files,
+        pictures,
         odd,
-    })
+        warnings: Vec::new(),
+        sbatch: None,
+    };
+    report.warnings = fit::warnings(&report);
+    Ok(report)
 }
 
-/// Reads the input as far as counts go.
-fn read(settings: &InputSettings) -> Result<(Vec<Input>, Vec<OddInput>)> {
+impl PlanArgs {
+    fn ranks(&self) -> u64 {
+        self.ranks.unwrap_or_else(|| self.script.default_ranks())
+    }
+}
+
+/// Reads the input as far as counts go; of the views, keeps as much as `keep` says.
+fn read(settings: &InputSettings, keep: Keep) -> Result<(Vec<Input>, Vec<OddInput>)> {
+    let naming = Naming::read(settings.id_map.as_deref(), settings.ids)?;
     let mut inputs = Vec::new();
     let mut odd = Vec::new();
     if let Some(path) = &settings.captions {
         let read = captions::read(path, Keep::Counts)?;
-        let input = Input::text(read.catalog, settings.max_assets)?;
-        odd.extend(odd::of_captions(read.empty, input.duplicates()));
+        let (named, unnamed) = naming.captions(read.catalog)?;
+        let input = Input::text(named, settings.max_assets)?;
+        odd.extend(odd::of_captions(read.empty, input.duplicates(), unnamed));
         inputs.push(input);
     }
-    let listing = match (&settings.renders_list, &settings.renders) {
-        (Some(list), _) => Some(views::read_list(list, Keep::Counts)?),
-        (None, Some(root)) => Some(walk(root)?),
-        (None, None) => None,
-    };
-    if let Some(listing) = listing {
-        inputs.push(Input::image(listing.catalog, settings.views, settings.max_assets)?);
-        odd.extend(odd::of_views(listing.odd));
+    if let Some(listing) = list_views(settings, keep)? {
+        let named = naming.views(listing.catalog)?;
+        odd.extend(odd::of_views(listing.odd, named.left_out().clone()));
+        inputs.push(Input::image(named, settings.views, settings.max_assets)?);
     }
     match &inputs[..] {
         [] => Err(Error::new("nothing to plan: neither captions nor views were named")
@@ -128,12 +165,22 @@ fn read(settings: &InputSettings) -> Result<(Vec<Input>, Vec<OddInput>)> {
     }
 }
 
-fn walk(root: &Path) -> Result<views::Listing> {
-    let (parts, mut listing) = views::split(root, 1, Keep::Counts)?;
+/// The views, if any were named. Archives of a list are looked into where their root is
+/// known.
+fn list_views(settings: &InputSettings, keep: Keep) -> Result<Option<views::Listing>> {
+    let rule = views::Rule::new(settings.layout, &settings.view_glob)?;
+    let (parts, mut listing) = match (&settings.renders_list, &settings.renders) {
+        (Some(list), _) => views::read_list(list, 1, keep, &rule)?,
+        (None, Some(root)) => views::split(root, 1, keep, &rule)?,
+        (None, None) => return Ok(None),
+    };
     for part in parts {
-        listing.merge(views::walk(root, &part, Keep::Counts)?);
+        match &settings.renders {
+            Some(root) => listing.merge(views::walk(root, &part, keep, &rule)?),
+            None => part.archives().iter().for_each(|path| listing.odd.archives_without_root.add(path)),
+        }
     }
-    Ok(listing)
+    Ok(Some(listing))
 }
 
 struct Planner<'a> {
@@ -146,7 +193,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn file(&self, input: &Input) -> FilePlan {
         let table = input.table();
-        let (kind, rows, ranks) = (input.kind(), table.rows(), self.args.ranks);
+        let (kind, rows, ranks) = (input.kind(), table.rows(), self.args.ranks());
         let block_rows = self.input.block_rows.unwrap_or_else(|| default_block_rows(rows));
         let blocks = Blocks::new(rows, block_rows);
         let dim = self.width.of_kind(kind);

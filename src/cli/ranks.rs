@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use super::bench::{self, BenchArgs};
-use super::{Cli, Command, embed, logging, out, seal};
+use super::{Cli, Command, doctor, embed, logging, out, seal};
 use crate::comm::{self, World};
 use crate::error::{Error, Exit, Result};
 
@@ -15,6 +15,10 @@ use crate::error::{Error, Exit, Result};
 /// code, and one that they do not share aborts the job.
 pub fn run_on_ranks(cli: &Cli) -> Result<Exit> {
     let began = Instant::now();
+    if let Command::Doctor(args) = &cli.command {
+        // It must tell of ranks that fail, and go on without them.
+        return doctor::run(cli, args);
+    }
     let world = World::init()?;
     match run(&world, cli, began) {
         Ok(()) => {
@@ -26,9 +30,8 @@ pub fn run_on_ranks(cli: &Cli) -> Result<Exit> {
                 out::note(format_args!("error: {error}"));
             }
             // Parallel files may still be open, and closing them would wait for ranks that have failed:
-            // no clean-up, on any rank, once rank 0 has spoken.
-            world.meet();
-            std::process::exit(error.exit.code())
+            // no clean-up of our own, on any rank, once rank 0 has spoken.
+            world.end(error.exit)
         }
         Err(error) => {
             out::note(format_args!("error on rank {} alone: {error}", world.rank()));

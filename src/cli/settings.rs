@@ -7,8 +7,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -26,7 +28,7 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
 }
 
 /// A group of settings as typed: flags and variables, or a section of the file.
-pub trait Layered: Args + DeserializeOwned + Default {
+pub trait Layered: Args + DeserializeOwned + Serialize + Default {
     /// The section's name in `hyperslab.toml`.
     const SECTION: &'static str;
 
@@ -57,6 +59,42 @@ pub fn layer<T: Layered + Clone>(typed: &T, file: &ConfigFile) -> Result<T> {
     Ok(typed.clone().or(file.section()?))
 }
 
+/// The settings of a group as flags, so that another process in another folder means the same: paths become
+/// absolute.
+///
+/// # Errors
+/// A path that is not UTF-8, or a working folder that is gone.
+pub fn flags<T: Layered>(settings: &T) -> Result<Vec<String>> {
+    let values = serde_json::to_value(settings).context(|| format!("the settings of [{}]", T::SECTION))?;
+    let command = T::augment_args(clap::Command::new(T::SECTION));
+    let mut flags = Vec::new();
+    for argument in command.get_arguments() {
+        let Some(name) = argument.get_long() else { continue };
+        let values = match values.get(name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(list)) => list.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        let is_path = argument.get_value_hint() == ValueHint::AnyPath;
+        for value in values {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            // A model that is no folder here is a name, which means the same everywhere.
+            let is_here = name != "model" || Path::new(&text).exists();
+            flags.push(format!("--{name}"));
+            flags.push(if is_path && is_here { absolute(&text)? } else { text });
+        }
+    }
+    Ok(flags)
+}
+
+fn absolute(path: &str) -> Result<String> {
+    let path = std::path::absolute(path).context(|| format!("the path '{path}'"))?;
+    // The working folder that it may begin with need not be UTF-8.
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| Error::new(format!("the path '{}' is not UTF-8", path.display())))
+}
+
 /// A file of settings; empty where there is none.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigFile {
@@ -80,6 +118,11 @@ impl ConfigFile {
         let file = Self { path, text };
         file.check_names()?;
         Ok(file)
+    }
+
+    /// The file that was read, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        (self.path != Path::new("")).then_some(&self.path)
     }
 
     /// The settings of one section.
@@ -224,6 +267,35 @@ mod tests {
         let file = file("[output]\ncompression = 'lz4'\n").unwrap();
         let error = file.section::<OutputArgs>().unwrap_err().message;
         assert!(error.contains("line 2") && error.contains("gzip:1"), "{error}");
+    }
+
+    #[test]
+    fn settings_become_flags_that_mean_the_same_elsewhere() {
+        let typed = InputArgs {
+            captions: Some("my captions.json".into()),
+            views: Some(Views::Every(3)),
+            max_assets: Some(7),
+            view_glob: Some(vec!["*_a.png".into(), "*_b.png".into()]),
+            ..InputArgs::default()
+        };
+        let flags = flags(&typed).unwrap();
+        let here = std::env::current_dir().unwrap().join("my captions.json");
+        let expected = "--view-glob *_a.png --view-glob *_b.png --views every:3 --max-assets 7";
+        let expected: Vec<&str> =
+            ["--captions", here.to_str().unwrap()].into_iter().chain(expected.split(' ')).collect();
+        assert_eq!(flags, expected);
+        let command = InputArgs::augment_args(clap::Command::new("x").no_binary_name(true));
+        let matches = command.try_get_matches_from(&flags).unwrap();
+        let read = <InputArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        assert_eq!((read.captions, read.views, read.view_glob), (Some(here), typed.views, typed.view_glob));
+        assert!(super::flags(&RunArgs::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_model_that_is_no_folder_stays_a_name() {
+        let model = |name: &str| ModelArgs { model: Some(name.into()), ..ModelArgs::default() };
+        assert_eq!(flags(&model("google/siglip-base")).unwrap()[1], "google/siglip-base");
+        assert!(Path::new(&flags(&model("src")).unwrap()[1]).is_absolute());
     }
 
     #[test]

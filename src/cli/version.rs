@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 /// What `build.rs` found, each if it found it.
-const BUILD: [(&str, Option<&str>); 5] = [
+const BUILD: [(&str, Option<&str>); 6] = [
     ("commit", option_env!("HYPERSLAB_BUILD_COMMIT")),
     ("rustc", option_env!("HYPERSLAB_BUILD_RUSTC")),
     ("HDF5", option_env!("HYPERSLAB_BUILD_HDF5")),
     ("MPI", option_env!("HYPERSLAB_BUILD_MPI")),
+    ("launcher", option_env!("HYPERSLAB_BUILD_LAUNCHER")),
     ("libtorch", option_env!("HYPERSLAB_BUILD_LIBTORCH")),
 ];
 

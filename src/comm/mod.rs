@@ -5,6 +5,7 @@
 //! take the cores from decoding; what follows then completes at once.
 
 mod launch;
+mod roll_call;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,8 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Root};
 
 use crate::error::{Error, Exit, Result};
+
+pub use launch::Launcher;
 
 /// The communicator as C sees it, handed to `h5/` and opaque elsewhere.
 #[derive(Clone, Copy)]
@@ -48,9 +51,19 @@ impl World {
     /// Starts MPI. From here on a panic on any thread aborts the whole job.
     ///
     /// # Errors
-    /// MPI was started before, or the world is smaller than what the launcher started, i.e. every
-    /// process believes to be alone.
+    /// MPI was started before, it is another than the program was built with, or the world is smaller than
+    /// what the launcher started, i.e. every process believes to be alone.
     pub fn init() -> Result<Self> {
+        let world = Self::start()?;
+        world.check_launch()?;
+        Ok(world)
+    }
+
+    /// [`init`](Self::init) without comparing the world with what was launched.
+    ///
+    /// # Errors
+    /// MPI was started before.
+    pub fn start() -> Result<Self> {
         // `Multiple`, because a panic hook on a decoding thread calls MPI_Abort beside the main thread.
         let (universe, threading) = mpi::initialize_with_threading(mpi::Threading::Multiple)
             .ok_or_else(|| Error::new("MPI was already started in this process").exit(Exit::Bug))?;
@@ -58,7 +71,6 @@ impl World {
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         abort_on_panic(rank);
-        launch::check(size, |name| std::env::var(name).ok())?;
         let node = world.split_shared(world.rank());
         let (local_rank, local_size) = (node.rank() as usize, node.size() as usize);
         Ok(Self {
@@ -70,6 +82,26 @@ impl World {
             local_rank,
             local_size,
         })
+    }
+
+    /// Is the MPI the one that the program was built with, and did all processes that the launcher started
+    /// find each other?
+    ///
+    /// # Errors
+    /// It is of another family, or the world is smaller than what was launched.
+    pub fn check_launch(&self) -> Result<()> {
+        launch::check_library(&library_version())?;
+        launch::check(self.size, |name| std::env::var(name).ok())
+    }
+
+    /// What MPI lets threads do, in its own word: `single`, `funneled`, `serialized` or `multiple`.
+    pub fn thread_level(&self) -> &'static str {
+        match mpi::environment::threading_support() {
+            mpi::Threading::Single => "single",
+            mpi::Threading::Funneled => "funneled",
+            mpi::Threading::Serialized => "serialized",
+            mpi::Threading::Multiple => "multiple",
+        }
     }
 
     pub fn rank(&self) -> usize {
@@ -260,11 +292,39 @@ impl World {
         drop(self.node);
         drop(std::mem::ManuallyDrop::into_inner(self.universe));
     }
+
+    /// Ends the job with an error that all ranks share, so that the launcher has its exit code. Hydra, the
+    /// launcher of MPICH, takes an exit without the end of MPI for a crash: it kills the other ranks and
+    /// reports that they were killed.
+    pub fn end(self, exit: Exit) -> ! {
+        let code = exit.code();
+        self.meet();
+        if exit == Exit::Resume {
+            // Files that are open are whole, on all ranks: HDF5 closes them when MPI ends.
+            std::thread::spawn(move || {
+                std::thread::sleep(FAILED_WAIT_MAX);
+                std::process::exit(code)
+            });
+            self.finish();
+        } else if self.size > 1 && launch::is_of_mpich() {
+            // Closing them might wait for ranks that have failed: rank 0 ends them all.
+            if self.is_root() {
+                abort(exit);
+            }
+            std::thread::sleep(FAILED_WAIT_MAX);
+        }
+        std::process::exit(code)
+    }
 }
 
 /// Ends the job on all ranks at once, for what cannot be agreed on. May be called from any thread.
 pub fn abort(exit: Exit) -> ! {
     SimpleCommunicator::world().abort(exit.code())
+}
+
+/// What the MPI library that is loaded says of itself, e.g. `Open MPI v4.1.4, package: ...`.
+pub fn library_version() -> String {
+    mpi::environment::library_version().unwrap_or_else(|_| "unknown".to_owned())
 }
 
 /// Gathers on all ranks of `ranks`; `lengths` has each rank's number of bytes, 1 GiB in all at most.

@@ -13,6 +13,9 @@ use super::rows::RowDataset;
 use crate::comm::RawComm;
 use crate::error::{Context, Error, Result};
 
+/// Attributes that an object's header holds; HDF5's default is 8, and a root has some thirty.
+const ATTRIBUTES_IN_HEADER_MAX: u32 = 1024;
+
 /// How a dataset lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -35,9 +38,10 @@ impl ParallelFile {
     /// # Errors
     /// What HDF5 reports, with the path.
     pub fn create(path: &Path, comm: RawComm) -> Result<Self> {
-        // Object times would make equal work give different files.
+        // Object times would make equal work give different files. So would attributes beyond those that an
+        // object's header holds: they go to a heap with holes, see `with_access`.
         let file = with_access(comm)
-            .with_fcpl(|plist| plist.obj_track_times(false))
+            .with_fcpl(|plist| plist.obj_track_times(false).attr_phase_change(ATTRIBUTES_IN_HEADER_MAX, 0))
             .create(path)
             .context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
@@ -188,6 +192,10 @@ fn with_access(comm: RawComm) -> hdf5::FileBuilder {
             .coll_metadata_write(true)
             .all_coll_metadata_ops(true)
             .libver_bounds(hdf5::file::LibraryVersion::V110, hdf5::file::LibraryVersion::V110)
+            // No room set aside for small things to come: what stays unused of it is never written, and
+            // ROMIO (MPICH's MPI-IO) fills such holes with whatever its buffer held.
+            .meta_block_size(0)
+            .small_data_block_size(0)
     });
     builder
 }

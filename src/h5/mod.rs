@@ -16,3 +16,9 @@ mod rows;
 
 pub use file::{Layout, ParallelFile};
 pub use rows::RowDataset;
+
+/// The HDF5 library that is loaded: major, minor, release.
+pub fn library_version() -> (u32, u32, u32) {
+    let (major, minor, release) = hdf5::library_version();
+    (major.into(), minor.into(), release.into())
+}

@@ -1,5 +1,7 @@
 //! How many cores this rank may really use: its CPU mask, divided among the ranks that share it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::comm::World;
 use crate::error::{Context, Result};
 
@@ -7,27 +9,53 @@ use crate::error::{Context, Result};
 /// (`hyperslab bench decode`), and `SigLIP` so400m at 384 takes 1,178 pictures a second of an H200 at most.
 const CORES_PER_GPU: usize = 6;
 
+/// The CPUs this process may run on, and how many of them at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpus {
+    /// Numbers of the CPUs in its mask.
+    pub mask: Vec<usize>,
+    /// A container's CPU quota, which its ranks share; the mask does not know it, the standard library does.
+    pub quota: Option<usize>,
+}
+
+impl Cpus {
+    /// Those of this process.
+    ///
+    /// # Errors
+    /// The CPU mask cannot be read.
+    pub fn of_this_process() -> Result<Self> {
+        let set =
+            rustix::thread::sched_getaffinity(None).context(|| "cannot read this process's CPU mask")?;
+        let mask: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect();
+        let parallelism = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+        let quota = (parallelism < mask.len()).then_some(parallelism);
+        Ok(Self { mask, quota })
+    }
+}
+
 /// The number of cores this rank may use. Collective.
 ///
 /// # Errors
 /// The CPU mask cannot be read.
 pub fn usable_cores(world: &World) -> Result<usize> {
-    let mask = rustix::thread::sched_getaffinity(None).context(|| "cannot read this process's CPU mask");
-    let mask = world.agree(mask)?;
-    let cpus: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
-    let mine = serde_json::to_vec(&cpus).context(|| "cannot encode a CPU mask")?;
-    let masks: Vec<Vec<usize>> = world
+    let mine = world.agree(Cpus::of_this_process())?;
+    let mine = serde_json::to_vec(&mine).context(|| "cannot encode a CPU mask")?;
+    let node: Vec<Cpus> = world
         .node_gather(&mine)
         .iter()
         .map(|bytes| serde_json::from_slice(bytes).context(|| "cannot decode a CPU mask"))
         .collect::<Result<_>>()?;
-    let share = share_of(&masks, world.local_rank());
-    // The mask does not know a container's CPU quota, which its ranks share; the standard library does.
-    let parallelism = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
-    if parallelism >= cpus.len() {
-        return Ok(share);
+    Ok(cores_of(&node, world.local_rank()))
+}
+
+/// The number of cores that a rank may use; `node` has the CPUs of its node's ranks, by local rank.
+pub fn cores_of(node: &[Cpus], local_rank: usize) -> usize {
+    let masks: Vec<Vec<usize>> = node.iter().map(|cpus| cpus.mask.clone()).collect();
+    let share = share_of(&masks, local_rank);
+    match node.get(local_rank).and_then(|cpus| cpus.quota) {
+        Some(quota) => share.min(quota / node.len()).max(1),
+        None => share,
     }
-    Ok(share.min(parallelism / world.local_size()).max(1))
 }
 
 /// A rank's part of the CPUs in its mask: each CPU counts in equal parts for every rank of the node that
@@ -69,5 +97,13 @@ mod tests {
         assert_eq!(share(&[&[0], &[1]], 0), 1);
         assert_eq!(share(&[&[0], &[0]], 0), 1);
         assert_eq!(share(&[&all[..4], &all[4..]], 1), 4);
+    }
+
+    #[test]
+    fn a_quota_is_divided_among_the_ranks_of_its_container() {
+        let cpus = |quota| Cpus { mask: (0..8).collect(), quota };
+        assert_eq!(cores_of(&[cpus(Some(3)), cpus(Some(3))], 0), 1);
+        assert_eq!(cores_of(&[cpus(Some(6)), cpus(Some(6))], 1), 3);
+        assert_eq!(cores_of(&[cpus(None)], 0), 8);
     }
 }

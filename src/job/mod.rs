@@ -5,6 +5,8 @@
 
 mod cores;
 mod devices;
+mod doctor;
+mod model_folder;
 mod output;
 mod pipeline;
 mod prepare;
@@ -27,6 +29,7 @@ use crate::store::{Committed, Compression, Header, OutputPaths, read_journal, re
 
 use start::Start;
 
+pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
 pub use signals::StopFlag;
 
 pub use request::{EmbedRequest, MaxFailures, OutputRequest};
@@ -41,11 +44,12 @@ const ROUND_BYTES_MAX: u64 = 128 << 20;
 /// A failure of any rank, the same on all.
 pub fn embed(world: &World, request: &EmbedRequest, began: Instant, say: &mut dyn FnMut(&str)) -> Result<()> {
     let stop = world.agree(StopFlag::install())?;
+    let model = model_folder::find_model(world, &request.model)?;
     let device = devices::choose(world, request)?;
-    let prepared = prepare::prepare_all(world, request, &device)?;
+    let prepared = prepare::prepare_all(world, request, &model, &device)?;
     let mut output_began = began;
     for prepared in prepared {
-        let job = output::OutputJob { world, request, device: &device, stop: &stop };
+        let job = output::OutputJob { world, request, model: &model.path, device: &device, stop: &stop };
         say(&job.run(prepared, output_began)?);
         output_began = Instant::now();
     }

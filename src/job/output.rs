@@ -1,5 +1,6 @@
 //! One output, from its start decision to its seal.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +26,8 @@ use crate::store::{Committed, Contents, Header, Holder, Journal, Stage};
 pub struct OutputJob<'a> {
     pub world: &'a World,
     pub request: &'a EmbedRequest,
+    /// The model's folder.
+    pub model: &'a Path,
     pub device: &'a RankDevice,
     pub stop: &'a StopFlag,
 }
@@ -45,6 +48,7 @@ impl OutputJob<'_> {
         let blocks = Blocks::new(prepared.header.rows, prepared.header.block_rows);
         let mut report = OutputReport {
             rows: blocks.rows(),
+            assets_left_out: prepared.spool.header().assets_left_out,
             blocks_skipped: committed.digests.len() as u64,
             fingerprint: prepared.header.fingerprint.digest().to_string(),
             program: crate::PROGRAM.to_owned(),
@@ -99,6 +103,9 @@ impl OutputJob<'_> {
                 report.blocks_skipped,
                 blocks.count() - report.blocks_skipped,
             );
+            if let Some(left_out) = report.left_out() {
+                tracing::info!("left out: {left_out}");
+            }
             tracing::info!(
                 "ranks {}, device {} in {}, batch size {}, decoding threads per rank {}",
                 self.world.size(),
@@ -194,10 +201,10 @@ impl OutputJob<'_> {
         let settings = model::Settings {
             device: self.device.device,
             precision: self.device.precision,
-            background: self.request.background,
+            pictures: self.request.pictures,
             threads: self.request.threads,
         };
-        self.world.agree(model::load(&self.request.model, prepared.modality, &settings))
+        self.world.agree(model::load(self.model, prepared.modality, &settings))
     }
 
     fn start_pipeline(

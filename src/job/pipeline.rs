@@ -7,11 +7,8 @@
 //! Every arrow is a bounded queue, so memory is bounded by settings and never by the data set. Batches
 //! keep their order and their slots: each has a channel of its own on which its items arrive in any order.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,17 +16,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ndarray::{Array2, s};
-use rustix::fs::OFlags;
 
 use super::spans::{Span, Spans, Stopwatch};
 use crate::comm::shielded;
 use crate::error::{Context, Error, Exit, ItemError, ItemErrorKind, Result};
-use crate::input::{Row, Spool};
+use crate::input::{ReadError, Row, Spool, View, ViewReader};
 use crate::model::{self, Embedder, Item, Model, Prepared, Preparer};
 use crate::plan;
 
-/// A picture file larger than this is not read into memory.
-const VIEW_BYTES_MAX: u64 = 1 << 30;
 /// Batches that may be decoded ahead of the model.
 const BATCHES_AHEAD: usize = 3;
 /// How long the end of a job waits for its threads.
@@ -88,11 +82,10 @@ impl Pipeline {
         let (item_sender, items) = bounded(settings.batch_size);
         let (block_sender, blocks) = bounded(settings.blocks_ahead);
         pipeline.blocks = Some(blocks);
-        let renders: Arc<Path> = settings.renders.into();
+        let reader = Arc::new(ViewReader::new(settings.renders));
         for _ in 0..settings.decode_threads {
-            let (items, preparer, renders) =
-                (items.clone(), Arc::clone(&model.preparer), Arc::clone(&renders));
-            let decode = spawn("decode", move || decode_items(&items, preparer.as_ref(), &renders))?;
+            let (items, preparer, reader) = (items.clone(), Arc::clone(&model.preparer), Arc::clone(&reader));
+            let decode = spawn("decode", move || decode_items(&items, preparer.as_ref(), &reader))?;
             pipeline.other_threads.push(decode);
         }
         // Only the decoding threads hold this end: when they are gone, the feeder must notice.
@@ -227,13 +220,14 @@ impl Feeder {
     }
 }
 
-fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, renders: &Path) {
+fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, reader: &ViewReader) {
     model::device::set_decode_threads();
     for Task { slot, row, done } in items {
         let outcome = match row {
             Row::Caption(text) => prepare(preparer, Item::Caption(&text)),
-            Row::View { path, bytes } => read_view(&renders.join(path), bytes, renders)
-                .and_then(|bytes| prepare(preparer, Item::View(&bytes))),
+            Row::View(view) => {
+                read_view(reader, &view).and_then(|bytes| prepare(preparer, Item::View(&bytes)))
+            }
         };
         // The model thread has gone only if the job is ending.
         let _ = done.send((slot, outcome));
@@ -252,61 +246,27 @@ fn prepare(preparer: &dyn Preparer, item: Item<'_>) -> std::result::Result<Prepa
     Ok(outcome?)
 }
 
-/// A view's bytes; `planned` is its size when the plan was made, 0 if unknown.
-fn read_view(path: &Path, planned: u64, renders: &Path) -> std::result::Result<Vec<u8>, Failure> {
+/// A view's bytes, tried again where trouble may pass.
+fn read_view(reader: &ViewReader, view: &View) -> std::result::Result<Vec<u8>, Failure> {
     let mut attempt = 1;
-    let bytes = loop {
-        match read_at_most(path, planned) {
-            Ok(bytes) => break bytes,
-            Err(error) if is_items_own(&error) && renders.is_dir() => {
-                return Err(ItemError::new(ItemErrorKind::Unreadable, error.to_string()).into());
-            }
-            Err(_) if attempt < READS => {
+    loop {
+        match reader.read(view) {
+            Ok(bytes) => return Ok(bytes),
+            Err(ReadError::Item(error)) => return Err(error.into()),
+            Err(ReadError::Machine(_)) if attempt < READS => {
                 attempt += 1;
                 std::thread::sleep(READ_PAUSE);
             }
-            Err(error) => {
-                let error = Error::new(format!("cannot read {}: {error}", path.display()));
+            Err(ReadError::Machine(error)) => {
+                let error =
+                    Error::new(format!("cannot read {}: {error}", reader.root().join(&view.path).display()));
                 return Err(Failure::Rank(error.hint(
                     "this is the file system's or the machine's trouble, not the picture's: mend it and run the \
                      same command again",
                 )));
             }
         }
-    };
-    let found = bytes.len() as u64;
-    if found > VIEW_BYTES_MAX {
-        return Err(ItemError::new(ItemErrorKind::TooLarge, format!("over {VIEW_BYTES_MAX} bytes")).into());
     }
-    // The plan's digest stands for the input: another file under the same name is not that input.
-    if planned != 0 && found != planned {
-        let detail = format!("{found} bytes, {planned} when the plan was made");
-        return Err(ItemError::new(ItemErrorKind::Unreadable, detail).into());
-    }
-    Ok(bytes)
-}
-
-fn read_at_most(path: &Path, planned: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(planned.min(VIEW_BYTES_MAX) as usize);
-    // Without NONBLOCK, opening a pipe would wait for its writer forever.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a plain file"));
-    }
-    file.take(VIEW_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Whether reading failed because of the one file, wherever it is read.
-fn is_items_own(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
-        InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
-    };
-    matches!(
-        error.kind(),
-        NotFound | PermissionDenied | IsADirectory | NotADirectory | InvalidFilename | InvalidInput
-    )
 }
 
 /// The model thread: batches in order, gathered into blocks.

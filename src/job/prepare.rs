@@ -13,6 +13,7 @@ use super::start::Start;
 use super::{spool, start};
 use crate::comm::{World, shielded};
 use crate::error::{Context, Error, Result};
+use crate::hub::ModelFolder;
 use crate::input::{Kind, Spool};
 use crate::model::{self, Description, Modality};
 use crate::plan::Table;
@@ -54,6 +55,7 @@ impl Prepared {
 struct Common<'a> {
     world: &'a World,
     request: &'a EmbedRequest,
+    model: &'a ModelFolder,
     device: &'a RankDevice,
     description: Description,
     weights_sha256: String,
@@ -64,15 +66,21 @@ struct Common<'a> {
 ///
 /// # Errors
 /// What is wrong with model, input, target or leftovers, from any rank.
-pub fn prepare_all(world: &World, request: &EmbedRequest, device: &RankDevice) -> Result<Vec<Prepared>> {
-    let description = world.agree(model::describe(&request.model))?;
+pub fn prepare_all(
+    world: &World,
+    request: &EmbedRequest,
+    folder: &ModelFolder,
+    device: &RankDevice,
+) -> Result<Vec<Prepared>> {
+    let description = world.agree(model::describe(&folder.path))?;
     let digests = world.from_root(|| {
-        let digests = model::checkpoint::digests(&request.model)?;
+        let digests = model::checkpoint::digests(&folder.path)?;
         serde_json::to_vec(&(digests.weights, digests.tokenizer)).context(|| "cannot encode digests")
     })?;
     let (weights_sha256, tokenizer_sha256) =
         serde_json::from_slice(&digests).context(|| "cannot decode digests")?;
-    let common = Common { world, request, device, description, weights_sha256, tokenizer_sha256 };
+    let common =
+        Common { world, request, model: folder, device, description, weights_sha256, tokenizer_sha256 };
     common.prepare_each()
 }
 
@@ -199,11 +207,11 @@ impl Common<'_> {
         modality: Modality,
         batch_size: usize,
     ) -> Result<Fingerprint> {
-        let request = self.request;
+        let (request, folder) = (self.request, self.model);
         // The tokenizers crate panics on some broken files.
-        let read = || model::preprocessing(&request.model, modality, request.background);
+        let read = || model::preprocessing(&folder.path, modality, request.pictures);
         let preprocessing = shielded(read).unwrap_or_else(|panic| {
-            Err(Error::new(format!("cannot read the preprocessing of {}: {panic}", request.model.display()))
+            Err(Error::new(format!("cannot read the preprocessing of {}: {panic}", folder.path.display()))
                 .hint("its tokenizer.json or spiece.model is broken: copy or download it again"))
         });
         let preprocessing = self.world.agree(preprocessing)?.provenance;
@@ -222,11 +230,13 @@ impl Common<'_> {
         if !self.device.is_gpu() {
             parts.push(("threads", request.threads.to_string()));
         }
-        let about = [("model_name", self.description.name.clone()), ("program", crate::PROGRAM.to_owned())];
+        let name = folder.name.clone().unwrap_or_else(|| self.description.name.clone());
+        let about = [("model_name", name), ("program", crate::PROGRAM.to_owned())];
+        let commit = folder.commit.clone().map(|commit| ("model_commit", commit));
         let owned = |(name, value): (&str, String)| (name.to_owned(), value);
         Ok(Fingerprint {
             parts: parts.into_iter().map(owned).collect(),
-            about: about.into_iter().map(owned).collect(),
+            about: about.into_iter().chain(commit).map(owned).collect(),
         })
     }
 }

@@ -32,6 +32,8 @@ pub struct RankReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OutputReport {
     pub rows: u64,
+    /// Assets with views that the id map does not name: they have no rows.
+    pub assets_left_out: u64,
     /// Rows that this run computed; the others were committed before.
     pub rows_computed: u64,
     pub blocks_skipped: u64,
@@ -75,6 +77,14 @@ impl OutputReport {
         self.ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     }
 
+    /// What the id map left out, if anything.
+    pub fn left_out(&self) -> Option<String> {
+        let n = self.assets_left_out;
+        let (assets, them) = if n == 1 { ("asset", "it") } else { ("assets", "them") };
+        let text = || format!("{} {assets} with views, the id map does not name {them}", HumanCount(n));
+        (n > 0).then(text)
+    }
+
     /// The summary for people.
     pub fn summary(&self, output: &Path) -> String {
         let mut text = String::new();
@@ -91,6 +101,9 @@ impl OutputReport {
                 HumanCount(self.rows - self.rows_computed)
             ),
         );
+        if let Some(left_out) = self.left_out() {
+            line("left out", left_out);
+        }
         line("blocks", format!("{} computed, {} skipped", self.blocks_computed, self.blocks_skipped));
         let reasons: Vec<String> =
             self.failures.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::input::Kind;
+use crate::input::views::Layout;
+use crate::input::{Ids, Kind};
+use crate::model::PictureSettings;
 use crate::model::device::{DeviceRequest, Precision};
-use crate::model::picture::Background;
 use crate::plan::Views;
 use crate::store::Compression;
 use crate::store::schema::StoredType;
@@ -13,7 +14,7 @@ use crate::store::schema::StoredType;
 /// One job: one model, and the outputs to make with it, in this order.
 #[derive(Clone, Debug)]
 pub struct EmbedRequest {
-    /// The model's folder.
+    /// The model as typed: its folder, or its name in the cache.
     pub model: PathBuf,
     pub outputs: Vec<OutputRequest>,
     pub device: DeviceRequest,
@@ -21,7 +22,7 @@ pub struct EmbedRequest {
     pub share_gpu: bool,
     /// `None`: the device's default.
     pub precision: Option<Precision>,
-    pub background: Background,
+    pub pictures: PictureSettings,
     pub stored: StoredType,
     pub compression: Compression,
     /// `None`: the device's default.
@@ -48,8 +49,14 @@ pub struct OutputRequest {
     pub captions: Option<PathBuf>,
     pub renders: Option<PathBuf>,
     pub renders_list: Option<PathBuf>,
+    pub layout: Layout,
+    /// Names of the pictures that are views; none: digits and the ending.
+    pub view_glob: Vec<String>,
     pub views: Views,
     pub max_assets: Option<u64>,
+    pub id_map: Option<PathBuf>,
+    /// With an id map, which of an asset's ids is stored.
+    pub ids: Ids,
     /// `None`: from the number of rows.
     pub block_rows: Option<u64>,
 }

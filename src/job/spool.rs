@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::request::OutputRequest;
 use crate::comm::World;
 use crate::error::{Context, Error, Exit, Result};
-use crate::input::views::{self, Listing, Part};
-use crate::input::{FileStamp, Input, Keep, Kind, Source, Spool, captions};
+use crate::input::views::{self, Listing, Part, Rule};
+use crate::input::{FileStamp, Input, Keep, Kind, Naming, Source, Spool, captions};
 use crate::plan::Table;
 use crate::plan::bytes::{Reader, put_bytes};
 use crate::store::{Digest, Header, OutputPaths, read_journal, remove};
@@ -95,8 +95,12 @@ fn source(output: &OutputRequest) -> Result<Source> {
         captions: output.captions.as_deref().map(FileStamp::of).transpose()?,
         renders: renders.transpose()?,
         renders_list: output.renders_list.as_deref().map(FileStamp::of).transpose()?,
+        layout: output.layout,
+        view_glob: output.view_glob.clone(),
         views: output.views,
         max_assets: output.max_assets,
+        id_map: output.id_map.as_deref().map(FileStamp::of).transpose()?,
+        ids: output.id_map.is_some().then_some(output.ids),
     })
 }
 
@@ -108,11 +112,15 @@ fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
     };
     let write = || -> Result<()> {
         let source = source(output)?;
+        let naming = Naming::read(output.id_map.as_deref(), output.ids)?;
         let input = match (&output.captions, listing) {
             (Some(captions), None) if output.kind == Kind::Text => {
-                Input::text(captions::read(captions, Keep::Everything)?.catalog, output.max_assets)?
+                let captions = captions::read(captions, Keep::Everything)?;
+                Input::text(naming.captions(captions.catalog)?.0, output.max_assets)?
             }
-            (_, Some(listing)) => Input::image(listing.catalog, output.views, output.max_assets)?,
+            (_, Some(listing)) => {
+                Input::image(naming.views(listing.catalog)?, output.views, output.max_assets)?
+            }
             _ => return Err(Error::new("an output without input")),
         };
         input.write_spool(path, output.block_rows, source).map(drop)
@@ -120,19 +128,20 @@ fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
     world.agree(if world.is_root() { write() } else { Ok(()) })
 }
 
-/// The views, on rank 0: from a ready list, or from a walk in which every rank takes a part.
+/// The views, on rank 0: from a ready list, or from a walk in which every rank takes a part, as it does of
+/// indexing archives.
 fn list_views(world: &World, output: &OutputRequest) -> Result<Option<Listing>> {
     const KEEP: Keep = Keep::Everything;
-    if let Some(list) = &output.renders_list {
-        let read = if world.is_root() { views::read_list(list, KEEP).map(Some) } else { Ok(None) };
-        return world.agree(read);
-    }
     let Some(root) = &output.renders else {
         return Err(Error::new("no folder of views is given").hint("--renders ROOT says where they are"));
     };
+    let rule = world.agree(Rule::new(output.layout, &output.view_glob))?;
     let mut found = None;
     let parts = world.from_root(|| {
-        let (parts, on_the_way) = views::split(root, world.size(), KEEP)?;
+        let (parts, on_the_way) = match &output.renders_list {
+            Some(list) => views::read_list(list, world.size(), KEEP, &rule)?,
+            None => views::split(root, world.size(), KEEP, &rule)?,
+        };
         found = Some(on_the_way);
         let mut bytes = Vec::new();
         for part in &parts {
@@ -141,20 +150,26 @@ fn list_views(world: &World, output: &OutputRequest) -> Result<Option<Listing>> 
         Ok(bytes)
     })?;
     let mine = part_of(&parts, world.rank())
-        .and_then(|part| views::walk(root, &part, KEEP))
-        .map(|listing| listing.to_bytes());
+        .and_then(|part| views::walk(root, &part, KEEP, &rule))
+        .and_then(|listing| listing.to_bytes());
     let gathered = world.gather(&world.agree(mine)?);
     let merged = match (gathered, found) {
-        (Some(listings), Some(mut all)) => listings
-            .iter()
-            .try_for_each(|bytes| {
-                all.merge(Listing::from_bytes(bytes)?);
-                Ok(())
-            })
-            .map(|()| Some(all)),
+        (Some(listings), Some(all)) => merge(all, &listings).map(Some),
         _ => Ok(None),
     };
     world.agree(merged)
+}
+
+/// Joins what was listed on the way and by every rank, and tells what may be missing. On rank 0.
+fn merge(mut all: Listing, listings: &[Vec<u8>]) -> Result<Listing> {
+    for bytes in listings {
+        all.merge(Listing::from_bytes(bytes)?);
+    }
+    for (what, odd) in all.odd.alarms() {
+        tracing::warn!("{} {what}: {}", odd.count, odd.first.join(", "));
+    }
+    all.refuse_pictures_alone()?;
+    Ok(all)
 }
 
 /// The part of the walk that is this rank's.

@@ -36,9 +36,28 @@ impl Fingerprint {
                 (name, self.parts.get(name).unwrap_or(&missing), other.parts.get(name).unwrap_or(&missing))
             })
             .filter(|(_, this, other)| this != other)
-            .map(|(name, this, other)| format!("{name}: {this}, not {other}"))
+            .flat_map(|(name, this, other)| within(name, this, other))
             .collect()
     }
+}
+
+/// The lines for one part that differs: of two JSON objects, one for each key that does.
+fn within(name: &str, this: &str, other: &str) -> Vec<String> {
+    type Object = serde_json::Map<String, serde_json::Value>;
+    let object = |text: &str| serde_json::from_str::<Object>(text).ok();
+    let (Some(these), Some(others)) = (object(this), object(other)) else {
+        return vec![format!("{name}: {this}, not {other}")];
+    };
+    let keys: std::collections::BTreeSet<&String> = these.keys().chain(others.keys()).collect();
+    let told = |object: &Object, key: &str| {
+        object.get(key).map_or_else(|| "(nothing)".to_owned(), ToString::to_string)
+    };
+    let lines = keys.into_iter().map(|key| (key, told(&these, key), told(&others, key)));
+    let lines = lines.filter(|(_, this, other)| this != other);
+    let lines: Vec<_> =
+        lines.map(|(key, this, other)| format!("{name}, {key}: {this}, not {other}")).collect();
+    // The same keys and values written in another way are a difference all the same.
+    if lines.is_empty() { vec![format!("{name}: {this}, not {other}")] } else { lines }
 }
 
 /// The fingerprint that a sealed file names, of the same parts as `wanted`.
@@ -83,5 +102,10 @@ mod tests {
         let other = fingerprint(&[("precision", "bf16"), ("same", "x"), ("threads", "2")]);
         assert_eq!(one.differences(&other), ["precision: f32, not bf16", "threads: (nothing), not 2"]);
         assert!(one.differences(&one).is_empty());
+        let (one, other) = (r#"{"filter":"bilinear","size":224}"#, r#"{"filter":"bilinear","patches":64}"#);
+        let (one, other) = (fingerprint(&[("preprocessing", one)]), fingerprint(&[("preprocessing", other)]));
+        let expected =
+            ["preprocessing, patches: (nothing), not 64", "preprocessing, size: 224, not (nothing)"];
+        assert_eq!(one.differences(&other), expected);
     }
 }

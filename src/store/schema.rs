@@ -54,8 +54,9 @@ pub mod attr {
     /// String, root: which embeddings the file holds, e.g. `siglip_text`.
     pub const KIND: &str = "kind";
     /// Strings, root: what the vectors depend on, in the order `info` shows them.
-    pub const PROVENANCE: [&str; 10] = [
+    pub const PROVENANCE: [&str; 11] = [
         "model_name",
+        "model_commit",
         "weights_sha256",
         "tokenizer_sha256",
         "preprocessing",
@@ -134,8 +135,8 @@ impl FromStr for StoredType {
 }
 
 /// How the sealed file's vectors are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Compression {
     None,
     /// Shuffle and deflate at this level, 1 to 9.
@@ -161,6 +162,12 @@ impl FromStr for Compression {
             None if text == "none" => Ok(Self::None),
             None => Err(format!("'{text}': expected gzip:1 to gzip:9, or none")),
         }
+    }
+}
+
+impl From<Compression> for String {
+    fn from(compression: Compression) -> Self {
+        compression.to_string()
     }
 }
 

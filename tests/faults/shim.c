@@ -12,7 +12,8 @@
  *                               its libraries): Rust's Instant::now() panics on whichever thread asks next
  * SHIM_PATH         end of the path of the files it acts on, as the process sees it now (a renamed file has its
  *                   new name); eacces compares the path as given to open. Empty or unset: no file
- * SHIM_RANK         the OMPI_COMM_WORLD_RANK it acts in (default 0), or `any`. A process without one is rank 0.
+ * SHIM_RANK         the rank it acts in (default 0), or `any`: OMPI_COMM_WORLD_RANK or, under MPICH's launcher,
+ *                   PMI_RANK. A process without one is rank 0.
  *                   In a collective write OpenMPI may let some ranks write for the others (measured: with 3 or
  *                   more on one machine, rank 0 for all; with 2, each its own): faults of writes belong on rank 0
  * SHIM_AFTER        bytes written to such files by this process before it acts (default 0)
@@ -64,6 +65,7 @@ static long long number(const char *name, long long unset) {
 static void read_settings(void) {
     const char *wanted_rank = getenv("SHIM_RANK"), *name = getenv("SHIM_FAULT"), *program = program_invocation_short_name;
     rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (!rank) rank = getenv("PMI_RANK");
     if (!rank) rank = "0";
     path_end = getenv("SHIM_PATH");
     trigger = getenv("SHIM_TRIGGER");
@@ -73,8 +75,8 @@ static void read_settings(void) {
     if (!name || !*name) return;
     if (!wanted_rank) wanted_rank = "0";
     if (strcmp(wanted_rank, "any") != 0 && strcmp(wanted_rank, rank) != 0) return;
-    /* The launcher inherits the environment and has no rank: it would be taken for rank 0. */
-    if (!strcmp(program, "mpirun") || !strncmp(program, "orte", 4) || !strncmp(program, "prte", 4)) return;
+    /* A launcher and its daemons inherit the environment and have no rank: they would be taken for rank 0. */
+    if (strncmp(program, "hyperslab", 9) != 0) return;
     for (int i = FLIP; i <= CLOCK; i++)
         if (!strcmp(name, NAMES[i])) fault = i;
     if (fault == NONE) {

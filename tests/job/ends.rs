@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyperslab::Exit;
 
 use super::{TEXT, assert_in_the_middle, embed, goes_on, in_mid_run, many, started, text_of};
-use crate::util::{Dir, Signal, assert_same, names, signal};
+use crate::util::{Dir, LAUNCHER, Signal, assert_same, foreign_launcher, names, signal};
 
 #[test]
 fn a_rank_that_panics_ends_the_job() {
@@ -100,14 +100,21 @@ fn the_lock_of_a_killed_job_is_taken_over() {
 
 #[test]
 fn ranks_that_do_not_find_each_other_are_refused() {
-    for (variable, command) in [
-        ("PMI_SIZE", "mpiexec -n N hyperslab"),
-        ("SLURM_STEP_NUM_TASKS", "srun --mpi=pmix hyperslab"),
-        ("OMPI_COMM_WORLD_SIZE", "mpirun -n N hyperslab"),
-    ] {
+    for variable in ["PMI_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"] {
         let dir = Dir::new();
         let refused = embed(&dir, "text").env(variable, "8").run().exits(Exit::Failure);
-        refused.tells_one_error().says("8 processes").says("a world of 1").says(command);
+        let refused = refused.tells_one_error().says("8 processes").says("a world of 1").says(variable);
+        refused.says(&format!("start with: {LAUNCHER} -n N hyperslab"));
         assert!(!dir.join("out").exists());
     }
+}
+
+#[test]
+fn ranks_started_by_the_launcher_of_another_mpi_are_refused() {
+    let Some(launcher) = foreign_launcher() else { return };
+    let dir = Dir::new();
+    let refused = embed(&dir, "text").ranks(2).launcher(launcher).run().exits(Exit::Failure);
+    let refused = refused.says("2 processes").says("a world of 1").says("this program was built with");
+    refused.says(&format!("start with: {LAUNCHER} -n N hyperslab"));
+    assert!(!dir.join("out").exists());
 }

@@ -1,4 +1,4 @@
-"""Checks a file of the sample's vectors with stock h5py: format.py "text|image COMPRESSION DTYPE" FILE"""
+"""Checks a file of the small data set's vectors with stock h5py: format.py "text|image COMPRESSION DTYPE" FILE"""
 
 import json
 import sys
@@ -9,11 +9,11 @@ import numpy as np
 
 kind, compression, dtype = sys.argv[1].split()
 f = h5py.File(sys.argv[2])
-sample = Path(__file__).parents[2] / "sample"
-captions = json.load(open(sample / "captions.json"))
+small = Path(__file__).parents[1] / "fixtures/small"
+captions = json.load(open(small / "captions.json"))
 views = {}
-for picture in sorted(path for path in (sample / "renders").rglob("*") if path.is_file()):
-    views.setdefault(str(picture.parent.relative_to(sample / "renders")), []).append(picture.name)
+for picture in sorted(path for path in (small / "renders").rglob("*") if path.is_file()):
+    views.setdefault(str(picture.parent.relative_to(small / "renders")), []).append(picture.name)
 
 e = f["embeddings"]
 rows = len(captions) if kind == "text" else sum(map(len, views.values()))

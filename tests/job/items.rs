@@ -4,8 +4,8 @@ use std::fs;
 
 use hyperslab::Exit;
 
-use super::{embed, image_of, report, text_of};
-use crate::util::{Contents, Dir, Run, assert_same, assert_sound, repository};
+use super::{embed, image_of, report, small, text_of};
+use crate::util::{Contents, Dir, Run, assert_same, assert_sound};
 
 /// Eight bytes that every PNG begins with, and a chunk that says it is 100,000 by 100,000 pixels.
 fn bomb() -> Vec<u8> {
@@ -20,26 +20,23 @@ fn bomb() -> Vec<u8> {
         .concat()
 }
 
-/// Views of one asset of the sample, then three assets of pictures of which most are bad. Returns the bad
+/// Views of one asset of the small data set, then three assets of pictures of which most are bad. Returns the bad
 /// rows, in order, with their reasons' beginnings.
 fn bad_renders(dir: &Dir) -> [(u64, &'static str); 7] {
-    let sample = repository("sample/renders/0/10002");
-    let good = fs::read(sample.join("00000.png")).unwrap();
+    let views = small("renders/0/10002");
+    let good = fs::read(views.join("00000.png")).unwrap();
     for view in 0..6 {
-        dir.write(
-            &format!("renders/a/{view}.png"),
-            fs::read(sample.join(format!("0000{view}.png"))).unwrap(),
-        );
+        dir.write(&format!("renders/a/{view}.png"), fs::read(views.join(format!("0000{view}.png"))).unwrap());
     }
-    dir.write("renders/b/0_text.png", "not a picture");
-    dir.write("renders/b/1_good.png", &good);
-    dir.write("renders/b/2_cut.png", &good[..good.len() / 2]);
-    dir.write("renders/b/3_empty.png", "");
-    dir.write("renders/c/0_bomb.png", bomb());
-    dir.write("renders/c/1_cut.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF");
-    dir.write("renders/d/0_good.png", &good);
-    dir.write("renders/d/1_refused.png", &good);
-    dir.write("renders/d/2_cut.webp", b"RIFF\x10\0\0\0WEBPVP8 ");
+    dir.write("renders/b/0.png", "not a picture");
+    dir.write("renders/b/1.png", &good);
+    dir.write("renders/b/2.png", &good[..good.len() / 2]);
+    dir.write("renders/b/3.png", "");
+    dir.write("renders/c/0.png", bomb());
+    dir.write("renders/c/1.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF");
+    dir.write("renders/d/0.png", &good);
+    dir.write("renders/d/1.png", &good);
+    dir.write("renders/d/2.webp", b"RIFF\x10\0\0\0WEBPVP8 ");
     [
         (6, "broken picture"),
         (8, "broken picture"),
@@ -53,7 +50,7 @@ fn bad_renders(dir: &Dir) -> [(u64, &'static str); 7] {
 
 fn embed_bad(dir: &Dir) -> Run {
     let job = embed(dir, "").arg("--renders").arg(dir.join("renders")).set("--max-failures", "100%");
-    job.fault("FAULT=eacces PATH=1_refused.png RANK=any")
+    job.fault("FAULT=eacces PATH=d/1.png RANK=any")
 }
 
 #[test]
@@ -91,8 +88,8 @@ fn neighbours_of_a_bad_picture_have_the_vectors_they_always_have() {
     let (bad, good) = (Dir::new(), Dir::new());
     let rows = bad_renders(&bad);
     bad_renders(&good);
-    for name in ["b/0_text.png", "b/2_cut.png", "b/3_empty.png", "c/0_bomb.png", "d/1_refused.png"] {
-        let picture = repository("sample/renders/0/10017/00003.png");
+    for name in ["b/0.png", "b/2.png", "b/3.png", "c/0.png", "d/1.png"] {
+        let picture = small("renders/0/10017/00003.png");
         fs::copy(picture, good.join("renders").join(name)).unwrap();
     }
     embed_bad(&bad).run().exits(Exit::Success);

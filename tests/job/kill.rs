@@ -7,7 +7,7 @@ use hyperslab::Exit;
 use hyperslab::store::OutputPaths;
 
 use super::{TEXT, assert_in_the_middle, embed, goes_on, in_mid_run, many, report, text_of};
-use crate::util::{Dir, Signal, assert_same, committed_blocks, names, signal};
+use crate::util::{Dir, Outcome, Run, Signal, assert_same, committed_blocks, names, signal};
 
 #[test]
 fn a_killed_job_goes_on_with_another_number_of_ranks() {
@@ -44,7 +44,7 @@ fn a_rank_that_is_killed_takes_the_others_with_it() {
     }
 }
 
-/// Kills a job of the sample's captions before every single write to files whose names end in `suffix`;
+/// Kills a job of the small data set's captions before every single write to files whose names end in `suffix`;
 /// each time, the next run must end as if nothing had been. Returns how many writes there were.
 fn kill_before_every_write(suffix: &str, compression: &str) -> usize {
     let undisturbed = Dir::new();
@@ -81,21 +81,34 @@ fn the_journal_may_be_killed_before_any_write() {
     assert_eq!(kill_before_every_write(".backup.new", "none"), 1);
 }
 
+/// A job whose rank 0 is killed before its write number `calls` to files whose names end in `suffix`, or as
+/// late as there are writes: in how many a rank writes depends on the MPI.
+fn killed_before_write(suffix: &str, calls: usize, job: impl Fn(&Dir) -> Run) -> (Dir, Outcome) {
+    for calls in (1..=calls).rev() {
+        let dir = Dir::new();
+        let killed = job(&dir).fault(&format!("FAULT=kill PATH={suffix} AFTER_CALLS={calls}")).run();
+        if killed.stderr.contains("shim: rank 0: kill") {
+            assert!(!killed.status.success(), "{killed}");
+            return (dir, killed);
+        }
+        assert!(killed.status.success(), "{killed}");
+    }
+    panic!("rank 0 does not write to *{suffix}")
+}
+
 #[test]
 fn a_killed_seal_is_finished_by_the_next_run_or_by_seal() {
-    for (compression, fault) in [
-        ("gzip:4", "FAULT=kill PATH=.tmp AFTER_CALLS=3"),
+    for (compression, path, calls) in [
+        ("gzip:4", ".tmp", 3),
         // Before the last writes: the stage's metadata is changed by then.
-        ("none", "FAULT=kill PATH=.partial AFTER_CALLS=11"),
+        ("none", ".partial", 11),
     ] {
         let undisturbed = Dir::new();
         let job = |dir: &Dir| embed(dir, "text").set("--compression", compression);
         job(&undisturbed).ranks(2).run().exits(Exit::Success);
         for seal_alone in [false, true] {
-            let dir = Dir::new();
+            let (dir, killed) = killed_before_write(path, calls, |dir| job(dir).ranks(3));
             let output = text_of(&dir);
-            let killed = job(&dir).ranks(3).fault(fault).run();
-            assert!(killed.stderr.contains("shim: rank 0: kill") && !killed.status.success(), "{killed}");
             assert_eq!(committed_blocks(&output), 5);
             assert!(OutputPaths::new(&output).tmp.exists(), "{killed}");
             if seal_alone {

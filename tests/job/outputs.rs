@@ -16,7 +16,7 @@ const OTHER_TEXT: [(&str, &str, &str); 5] = [
     ("--batch-size", "7", "batch_size: 7, not 32"),
     ("--dtype", "f16", "stored_type: "),
     ("--threads", "2", "threads: 2, not 1"),
-    ("--background", "white", "preprocessing: "),
+    ("--background", "white", r##"preprocessing, background: "#ffffff", not "drop""##),
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use hyperslab::Exit;
 use super::{IMAGE_ROWS, TEXT_ROWS, embed, image_of, many, report, text_of};
 use crate::util::{Contents, Dir, assert_same, assert_sound, names};
 
-/// The sample's two files, made by `ranks`; every rank has computed and written rows.
+/// The small data set's two files, made by `ranks`; every rank has computed and written rows.
 fn made_by(ranks: usize) -> Dir {
     let dir = Dir::new();
     embed(&dir, "text image").ranks(ranks).run().exits(Exit::Success);

@@ -8,8 +8,8 @@ use hyperslab::Exit;
 use hyperslab::store::{Reader, StoredType};
 use serde_json::Value;
 
-use super::{IMAGE, IMAGE_ROWS, TEXT, embed, image_of, report, text_of};
-use crate::util::{Contents, Dir, Run, assert_same, assert_sound, committed_blocks, names, repository};
+use super::{IMAGE, IMAGE_ROWS, TEXT, embed, image_of, report, small, text_of};
+use crate::util::{Contents, Dir, Run, assert_same, assert_sound, committed_blocks, names};
 
 fn made(input: &str, change: impl FnOnce(Run) -> Run) -> Dir {
     let dir = Dir::new();
@@ -159,7 +159,7 @@ fn some_views_or_assets_have_the_vectors_they_have_among_all() {
 #[test]
 fn a_list_of_views_makes_what_the_walk_makes() {
     let dir = Dir::new();
-    let renders = repository("sample/renders");
+    let renders = small("renders");
     let mut list = String::new();
     for (asset, _) in Contents::of(&image_of(&made("image", |run| run))).assets {
         for name in names(&renders.join(&asset)) {
@@ -175,8 +175,8 @@ fn a_list_of_views_makes_what_the_walk_makes() {
 #[test]
 fn flags_go_before_variables_and_variables_before_the_file() {
     let dir = Dir::new();
-    let model = repository("sample/model");
-    let captions = repository("sample/captions.json");
+    let model = small("model");
+    let captions = small("captions.json");
     let config = format!(
         "[model]\nmodel = {model:?}\n[input]\ncaptions = {captions:?}\nblock-rows = 4\nmax-assets = 3\n\
          [output]\noutput-dir = 'from-file'\ndtype = 'f16'\ncompression = 'gzip:1'\nsiglip-text = 't.h5'\n\

@@ -4,13 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::compute::at_least_one;
+
 /// Decode and resize pictures as `embed` does, without computing; prints pictures a second
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchDecodeArgs {
-    /// The model, whose size and filter are used
-    #[arg(long, env = "HYPERSLAB_MODEL", value_name = "DIR")]
+    /// The model, whose size and filter are used: a folder, or a name in the cache
+    #[arg(long, env = "HYPERSLAB_MODEL", value_name = "DIR|NAME")]
     model: PathBuf,
+    /// The most patches a picture becomes, as `embed` takes it
+    #[arg(long, env = "HYPERSLAB_MAX_NUM_PATCHES", value_name = "N", value_parser = at_least_one)]
+    max_num_patches: Option<usize>,
     /// Threads at once; several numbers are measured one after the other
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     threads: Vec<usize>,
@@ -37,16 +42,18 @@ mod engine {
 
     use super::BenchDecodeArgs;
     use crate::error::{Context, Result};
-    use crate::model::picture::Background;
-    use crate::model::{self, Item, Modality, Preparer};
+    use crate::hub;
+    use crate::model::{self, Item, Modality, PictureSettings, Preparer};
 
     /// Runs the measurement; returns what is printed.
     ///
     /// # Errors
     /// A model without preprocessing, or a file that cannot be read.
     pub fn run(args: &BenchDecodeArgs) -> Result<String> {
-        let background = Background::default();
-        let preparer = model::preprocessing(&args.model, Modality::Image, background)?.preparer;
+        let pictures =
+            PictureSettings { max_num_patches: args.max_num_patches, ..PictureSettings::default() };
+        let folder = hub::find(&args.model)?.path;
+        let preparer = model::preprocessing(&folder, Modality::Image, pictures)?.preparer;
         let read = |path: &std::path::PathBuf| std::fs::read(path).context(|| path.display());
         let pictures = args.pictures.iter().map(read).collect::<Result<Vec<_>>>()?;
         let mut text = String::new();

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::out::{bytes, count, thousands, to_stdout};
 use crate::error::{Context, Exit, Result};
-use crate::input::{Input, Keep, Source, views};
+use crate::input::{Catalog, Input, Keep, Source, views};
 use crate::plan::{Table, Views};
 
 /// Plan made-up assets from a ready list; prints seconds and peak memory of each stage
@@ -52,8 +52,7 @@ pub fn run(args: &BenchPlanArgs) -> Result<Exit> {
         let (seconds, copy) = timed(|| Table::from_bytes(&table.to_bytes()))?;
         stage("table to bytes and back", seconds, bytes(copy.to_bytes().len() as u64))?;
         drop((table, copy));
-        let (seconds, input) =
-            timed(|| Input::image(views::read_list(&list, Keep::Everything)?.catalog, Views::All, None))?;
+        let (seconds, input) = timed(|| Input::image(read(&list, Keep::Everything)?, Views::All, None))?;
         stage("table and views, as embed reads it", seconds, String::new())?;
         let path = folder.0.join("bench.plan");
         let (seconds, spool) = timed(|| input.write_spool(&path, None, Source::default()))?;
@@ -75,8 +74,13 @@ pub fn run(args: &BenchPlanArgs) -> Result<Exit> {
 
 /// The table, without keeping more.
 fn plan(list: &Path) -> Result<Table> {
-    let input = Input::image(views::read_list(list, Keep::Counts)?.catalog, Views::All, None)?;
+    let input = Input::image(read(list, Keep::Counts)?, Views::All, None)?;
     Ok(input.table().clone())
+}
+
+fn read(list: &Path, keep: Keep) -> Result<Catalog> {
+    let (_, listing) = views::read_list(list, 1, keep, &views::Rule::default())?;
+    Ok(listing.catalog)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
