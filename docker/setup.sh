@@ -186,13 +186,12 @@ check_tools() {
 
 # ---- build tools as Python wheels ----------------------------------------------------------------------------------
 
-# libclang brings no headers of its own, and looks for them beside itself: gcc's serve.
+# The wheel has no headers of its own; write_env names gcc's.
 install_libclang() {
     rm -rf .deps/clang
     pip_install "$PWD/.deps/clang.new" --no-deps "$WHEEL_LIBCLANG" || die "pip could not install $WHEEL_LIBCLANG (above)"
-    mkdir -p .deps/clang.new/lib/clang/18
+    mkdir -p .deps/clang.new/lib
     mv .deps/clang.new/clang/native/libclang.so .deps/clang.new/lib/
-    ln -s "$(gcc -print-file-name=include)" .deps/clang.new/lib/clang/18/include
     mv .deps/clang.new .deps/clang
 }
 
@@ -209,13 +208,17 @@ lacks_cmake() { [ "$no_root" = yes ] && ! has cmake; }
 
 # What cargo needs beside .cargo/config.toml; the Makefile reads it by itself.
 write_env() {
-    local bin folder
+    local bin folder headers
     bin=$(dirname "$(command -v cargo)")
     {
         echo '# Written by docker/setup.sh. For a shell that runs cargo itself: . .deps/env.sh'
         [ -z "${CARGO_HOME-}" ] || echo "export CARGO_HOME=\"\${CARGO_HOME:-$CARGO_HOME}\""
         [ -z "${RUSTUP_HOME-}" ] || echo "export RUSTUP_HOME=\"\${RUSTUP_HOME:-$RUSTUP_HOME}\""
-        [ ! -e .deps/clang/lib/libclang.so ] || echo "export LIBCLANG_PATH=\"$prefix/clang/lib\""
+        if [ -e .deps/clang/lib/libclang.so ]; then
+            headers=$(gcc -print-file-name=include)
+            echo "export LIBCLANG_PATH=\"$prefix/clang/lib\""
+            echo "export BINDGEN_EXTRA_CLANG_ARGS=\"\${BINDGEN_EXTRA_CLANG_ARGS:--isystem $headers}\""
+        fi
         # What is in PATH already stays where it is: make's shells read this again and again.
         for folder in "$bin" "$prefix/bin"; do
             echo "case \":\$PATH:\" in *\":$folder:\"*) ;; *) export PATH=\"$folder:\$PATH\" ;; esac"
