@@ -74,7 +74,7 @@ mod engine {
     use crate::input::Kind;
     use crate::input::views::{Layout, Rule};
     use crate::job::{self, EmbedRequest, MaxFailures, OutputRequest};
-    use crate::model::PictureSettings;
+    use crate::model::Options;
     use crate::model::device::Precision;
     use crate::plan::Views;
 
@@ -120,9 +120,10 @@ mod engine {
                 PrecisionArg::Bf16 => Precision::Bf16,
                 PrecisionArg::F16 => Precision::F16,
             }),
-            pictures: PictureSettings {
-                background: model.background.as_deref().unwrap_or("drop").parse().map_err(usage)?,
+            options: Options {
+                background: model.background.as_deref().map(str::parse).transpose().map_err(usage)?,
                 max_num_patches: model.max_num_patches,
+                ..Options::default()
             },
             stored: output.dtype,
             compression: output.compression,

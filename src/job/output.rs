@@ -201,7 +201,7 @@ impl OutputJob<'_> {
         let settings = model::Settings {
             device: self.device.device,
             precision: self.device.precision,
-            pictures: self.request.pictures,
+            options: self.request.options.clone(),
             threads: self.request.threads,
         };
         self.world.agree(model::load(self.model, prepared.modality, &settings))

@@ -178,7 +178,7 @@ impl Common<'_> {
         }
         let (modality, dim) = match output.kind {
             Kind::Text => (Modality::Text, self.description.text_dim),
-            Kind::Image => (Modality::Image, self.description.image_dim),
+            Kind::Image => (Modality::Image, self.description.image_dim.unwrap_or_default()),
         };
         let batch_size = request.batch_size.unwrap_or_else(|| self.device.default_batch_size(output.kind));
         let header = Header {
@@ -209,7 +209,7 @@ impl Common<'_> {
     ) -> Result<Fingerprint> {
         let (request, folder) = (self.request, self.model);
         // The tokenizers crate panics on some broken files.
-        let read = || model::preprocessing(&folder.path, modality, request.pictures);
+        let read = || model::preprocessing(&folder.path, modality, &request.options);
         let preprocessing = shielded(read).unwrap_or_else(|panic| {
             Err(Error::new(format!("cannot read the preprocessing of {}: {panic}", folder.path.display()))
                 .hint("its tokenizer.json or spiece.model is broken: copy or download it again"))

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::input::views::Layout;
 use crate::input::{Ids, Kind};
-use crate::model::PictureSettings;
+use crate::model::Options;
 use crate::model::device::{DeviceRequest, Precision};
 use crate::plan::Views;
 use crate::store::Compression;
@@ -22,7 +22,7 @@ pub struct EmbedRequest {
     pub share_gpu: bool,
     /// `None`: the device's default.
     pub precision: Option<Precision>,
-    pub pictures: PictureSettings,
+    pub options: Options,
     pub stored: StoredType,
     pub compression: Compression,
     /// `None`: the device's default.

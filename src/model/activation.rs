@@ -1,5 +1,8 @@
 //! Activation functions, by the names that configs give them.
 
+use super::json::Section;
+use crate::error::Result;
+
 /// The activation between the two products of an MLP, by transformers' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -30,8 +33,16 @@ impl Activation {
         ("tanh", Self::Tanh),
     ];
 
-    /// The activation transformers means by `name`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, activation)| *activation)
+    /// The activation that a config names at `key`.
+    ///
+    /// # Errors
+    /// One that is not known here, with those that are.
+    pub fn parse<'a>(section: &Section<'a>, key: &str, default: &'a str) -> Result<Self> {
+        let name = section.text(key, default)?;
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, activation)| *activation).ok_or_else(|| {
+            let known = Self::NAMES.map(|(name, _)| name).join(", ");
+            section.unsupported(key, &name.into()).hint(format!("supported: {known}"))
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Reading the small JSON files of a model folder, with errors that name the file and the key.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::Value;
@@ -35,19 +36,19 @@ pub fn optional(path: &Path) -> Result<Option<Value>> {
 }
 
 /// A section of a JSON file that says where it stands when one of its values is not right.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Section<'a> {
     /// The file.
     path: &'a Path,
     /// The key of the section, with a dot behind it; empty at the top.
-    prefix: &'a str,
+    prefix: Cow<'a, str>,
     /// `None` for a section that is absent: all its keys have their defaults.
     value: Option<&'a Value>,
 }
 
 impl<'a> Section<'a> {
     pub fn new(path: &'a Path, prefix: &'a str, value: Option<&'a Value>) -> Self {
-        Self { path, prefix, value: value.filter(|value| !value.is_null()) }
+        Self { path, prefix: Cow::Borrowed(prefix), value: value.filter(|value| !value.is_null()) }
     }
 
     /// The object at a key of a file, `prefix` being the key with a dot behind it; one that is absent or null
@@ -106,6 +107,50 @@ impl<'a> Section<'a> {
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
         let Some(value) = self.get(key) else { return Ok(default) };
         value.as_bool().ok_or_else(|| self.wrong(key, "true or false", value))
+    }
+
+    /// A side length, written as one number or as a list of two equal ones.
+    ///
+    /// # Errors
+    /// A value that is neither.
+    pub fn side(&self, key: &str, default: usize) -> Result<usize> {
+        match self.get(key) {
+            Some(Value::Array(sides)) if sides.len() == 2 && sides.first() == sides.last() => {
+                let single = serde_json::json!({ key: sides.first() });
+                Section::new(self.path, &self.prefix, Some(&single)).count(key, default)
+            }
+            Some(found @ Value::Array(_)) => Err(self.unsupported(key, found)),
+            _ => self.count(key, default),
+        }
+    }
+
+    /// Whole numbers from 0 on.
+    ///
+    /// # Errors
+    /// A value that is not a list of them.
+    pub fn counts(&self, key: &str, default: &[usize]) -> Result<Vec<usize>> {
+        let Some(value) = self.get(key) else { return Ok(default.to_vec()) };
+        let list = value.as_array().map(|list| list.iter().map(|one| Some(one.as_u64()? as usize)).collect());
+        list.flatten().ok_or_else(|| self.wrong(key, "a list of whole numbers", value))
+    }
+
+    /// A section within this one; absent or null has all its defaults.
+    ///
+    /// # Errors
+    /// A value that is no object.
+    pub fn within(&self, key: &str) -> Result<Self> {
+        match self.get(key) {
+            Some(found) if !found.is_object() => Err(self.wrong(key, "a JSON object", found)),
+            part => {
+                let prefix = Cow::Owned(format!("{}{key}.", self.prefix));
+                Ok(Self { path: self.path, prefix, value: part })
+            }
+        }
+    }
+
+    /// Whether a key is there and null.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.value.and_then(|value| value.get(key)).is_some_and(Value::is_null)
     }
 
     /// The error for a value that is not what it must be.

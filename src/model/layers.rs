@@ -15,10 +15,10 @@ pub type Computed = std::result::Result<Tensor, TchError>;
 /// Receives each stage of a forward pass by its stable name, for comparison with a reference.
 pub type Stages<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
-/// x W^T + b
+/// x W^T + b, or x W^T alone.
 pub struct Linear {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -29,13 +29,21 @@ impl Linear {
     pub fn load(loader: &Loader<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
         Ok(Self {
             weight: loader.tensor(&format!("{name}.weight"), &[outputs, inputs])?,
-            bias: loader.tensor(&format!("{name}.bias"), &[outputs])?,
+            bias: Some(loader.tensor(&format!("{name}.bias"), &[outputs])?),
         })
+    }
+
+    /// Reads `<name>.weight` [out, in] alone.
+    ///
+    /// # Errors
+    /// As [`Loader::tensor`].
+    pub fn load_unbiased(loader: &Loader<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        Ok(Self { weight: loader.tensor(&format!("{name}.weight"), &[outputs, inputs])?, bias: None })
     }
 
     /// From tensors at hand: weight [out, in], bias [out].
     pub fn new(weight: Tensor, bias: Tensor) -> Self {
-        Self { weight, bias }
+        Self { weight, bias: Some(bias) }
     }
 
     /// (…, in) to (…, out)
@@ -43,7 +51,7 @@ impl Linear {
     /// # Errors
     /// What libtorch reports.
     pub fn forward(&self, x: &Tensor) -> Computed {
-        x.f_linear(&self.weight, Some(&self.bias))
+        x.f_linear(&self.weight, self.bias.as_ref())
     }
 }
 
@@ -76,6 +84,30 @@ impl LayerNorm {
     }
 }
 
+/// Division by the root of the mean square over the last dimension, in f32, and a weight for each place.
+pub struct RmsNorm {
+    weight: Tensor,
+    size: i64,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Reads `<name>.weight` [size].
+    ///
+    /// # Errors
+    /// As [`Loader::tensor`].
+    pub fn load(loader: &Loader<'_>, name: &str, size: usize, eps: f64) -> Result<Self> {
+        let weight = loader.tensor(&format!("{name}.weight"), &[size])?;
+        Ok(Self { weight, size: size as i64, eps })
+    }
+
+    /// # Errors
+    /// What libtorch reports.
+    pub fn forward(&self, x: &Tensor) -> Computed {
+        x.f_rms_norm([self.size], Some(&self.weight), self.eps)
+    }
+}
+
 /// Two products with an activation between them: `fc1`, `fc2`.
 pub struct Mlp {
     fc1: Linear,
@@ -93,11 +125,14 @@ impl Mlp {
         inner: usize,
         activation: Activation,
     ) -> Result<Self> {
-        Ok(Self {
-            fc1: Linear::load(loader, &format!("{name}.fc1"), size, inner)?,
-            fc2: Linear::load(loader, &format!("{name}.fc2"), inner, size)?,
-            activation,
-        })
+        let fc1 = Linear::load(loader, &format!("{name}.fc1"), size, inner)?;
+        let fc2 = Linear::load(loader, &format!("{name}.fc2"), inner, size)?;
+        Ok(Self::new(fc1, fc2, activation))
+    }
+
+    /// From its two products.
+    pub fn new(fc1: Linear, fc2: Linear, activation: Activation) -> Self {
+        Self { fc1, fc2, activation }
     }
 
     /// # Errors
@@ -108,7 +143,10 @@ impl Mlp {
 }
 
 /// The formulas of transformers' `activations.py`; in place where libtorch can.
-fn activate(activation: Activation, mut x: Tensor) -> Computed {
+///
+/// # Errors
+/// What libtorch reports.
+pub fn activate(activation: Activation, mut x: Tensor) -> Computed {
     match activation {
         Activation::GeluTanh => x.f_gelu_("tanh"),
         Activation::Gelu => x.f_gelu_("none"),

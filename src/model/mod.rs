@@ -7,13 +7,19 @@
 pub mod activation;
 pub mod checkpoint;
 pub mod json;
+pub mod qwen3;
+pub mod qwen3_vl;
 pub mod siglip;
 pub mod siglip2;
 
 #[cfg(feature = "engine")]
 pub mod device;
 #[cfg(feature = "engine")]
+pub mod grid;
+#[cfg(feature = "engine")]
 pub mod layers;
+#[cfg(feature = "engine")]
+mod options;
 #[cfg(feature = "engine")]
 pub mod picture;
 #[cfg(feature = "engine")]
@@ -35,8 +41,12 @@ use crate::error::{Error, Result};
 
 /// The families this program knows, by the `model_type` of their `config.json`.
 /// A new family is one folder beside `siglip/` and one line here.
-const FAMILIES: [(&str, Family); 2] =
-    [(siglip::MODEL_TYPE, Family::Siglip), (siglip2::MODEL_TYPE, Family::Siglip2)];
+const FAMILIES: [(&str, Family); 4] = [
+    (siglip::MODEL_TYPE, Family::Siglip),
+    (siglip2::MODEL_TYPE, Family::Siglip2),
+    (qwen3::MODEL_TYPE, Family::Qwen3),
+    (qwen3_vl::MODEL_TYPE, Family::Qwen3Vl),
+];
 
 /// A family of models: one architecture with its own preprocessing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +55,17 @@ pub enum Family {
     Siglip,
     /// SigLIP 2 NaFlex, of variable resolution.
     Siglip2,
+    /// Qwen3-Embedding: texts.
+    Qwen3,
+    /// Qwen3-VL-Embedding: texts, and several views of an asset at once.
+    Qwen3Vl,
 }
 
-/// Which of a model's towers.
+/// What a model is to embed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Modality {
     Text,
+    /// A view, or the views of an asset together, as the family has it.
     Image,
 }
 
@@ -62,10 +77,20 @@ pub struct Description {
     pub name: String,
     /// Length of a caption's vector.
     pub text_dim: usize,
-    /// Length of a view's vector.
-    pub image_dim: usize,
-    /// Every caption is padded or truncated to this many tokens.
+    /// Length of a picture's vector; `None` for a model of texts alone.
+    pub image_dim: Option<usize>,
+    /// Every caption is truncated to this many tokens (by SigLIP also padded).
     pub max_position_embeddings: usize,
+}
+
+impl Description {
+    /// Length of the vectors of a kind of item; `None` where the model takes none of it.
+    pub fn dim(&self, modality: Modality) -> Option<usize> {
+        match modality {
+            Modality::Text => Some(self.text_dim),
+            Modality::Image => self.image_dim,
+        }
+    }
 }
 
 /// Describes the model in `dir` from its `config.json`.
@@ -75,14 +100,12 @@ pub struct Description {
 /// a setting of the config that is not supported, by its name.
 pub fn describe(dir: &Path) -> Result<Description> {
     let config = json::read(&dir.join(checkpoint::CONFIG))?;
-    match family(dir, &config)? {
-        Family::Siglip => {
-            siglip::config::Config::parse(dir, &config).map(|parsed| parsed.describe(dir, &config))
-        }
-        Family::Siglip2 => {
-            siglip2::config::Config::parse(dir, &config).map(|parsed| parsed.describe(dir, &config))
-        }
-    }
+    Ok(match family(dir, &config)? {
+        Family::Siglip => siglip::config::Config::parse(dir, &config)?.describe(dir, &config),
+        Family::Siglip2 => siglip2::config::Config::parse(dir, &config)?.describe(dir, &config),
+        Family::Qwen3 => qwen3::config::Config::parse(dir, &config)?.describe(dir, &config),
+        Family::Qwen3Vl => qwen3_vl::config::Config::parse(dir, &config)?.describe(dir, &config),
+    })
 }
 
 fn family(dir: &Path, config: &Value) -> Result<Family> {
@@ -112,9 +135,9 @@ fn display_name(dir: &Path, config: &Value) -> String {
 }
 
 #[cfg(feature = "engine")]
-pub use engine::{
-    Embedder, Item, Model, PictureSettings, Prepared, Preparer, Preprocessing, Settings, load, preprocessing,
-};
+pub use engine::{Embedder, Item, Model, Prepared, Preparer, Preprocessing, Settings, load, preprocessing};
+#[cfg(feature = "engine")]
+pub use options::{Options, TextForm};
 
 /// What needs libtorch.
 #[cfg(feature = "engine")]
@@ -123,11 +146,12 @@ mod engine {
     use std::sync::Arc;
 
     use ndarray::Array2;
+    use tch::{TchError, Tensor};
 
     use super::device::{Device, Precision};
-    use super::picture::Background;
-    use super::{Family, Modality, checkpoint, describe, siglip, siglip2};
-    use crate::error::{Error, ItemError, Result};
+    use super::options::Options;
+    use super::{Family, Modality, checkpoint, describe, qwen3, qwen3_vl, siglip, siglip2};
+    use crate::error::{Error, ItemError, ItemErrorKind, Result};
 
     /// One item as it comes from the input.
     #[derive(Clone, Copy, Debug)]
@@ -138,13 +162,54 @@ mod engine {
     }
 
     /// An item ready for the model (token ids, resized pixels): opaque outside this module.
-    pub struct Prepared(pub(in crate::model) Vec<tch::Tensor>);
+    pub struct Prepared {
+        tensors: Vec<Tensor>,
+        tokens: usize,
+    }
+
+    impl Prepared {
+        /// Of a model whose items all have one shape.
+        pub(in crate::model) fn alike(tensors: Vec<Tensor>) -> Self {
+            Self { tensors, tokens: 0 }
+        }
+
+        /// Of a model whose items have lengths of their own.
+        pub(in crate::model) fn of_length(tensors: Vec<Tensor>, tokens: usize) -> Self {
+            Self { tensors, tokens }
+        }
+
+        /// Length of its sequence, by which items are put into batches; 0 where all items are alike.
+        pub fn tokens(&self) -> usize {
+            self.tokens
+        }
+
+        /// The tensor at `place`, or the error of an item that was prepared for another tower.
+        pub(in crate::model) fn tensor(&self, place: usize) -> std::result::Result<&Tensor, TchError> {
+            let wrong = || TchError::Shape("an item prepared for another tower".to_owned());
+            self.tensors.get(place).ok_or_else(wrong)
+        }
+
+        /// The tensors from `place` on.
+        pub(in crate::model) fn tensors_from(&self, place: usize) -> &[Tensor] {
+            self.tensors.get(place..).unwrap_or_default()
+        }
+    }
 
     /// Turns an item into what the model takes: tokenising, decoding, resizing.
     pub trait Preparer: Send + Sync {
         /// # Errors
         /// What is wrong with this item; the job marks its row and goes on.
         fn prepare(&self, item: Item<'_>) -> std::result::Result<Prepared, ItemError>;
+
+        /// One item out of some views of an asset, each of them prepared before, for models that see several
+        /// at once.
+        ///
+        /// # Errors
+        /// What is wrong with them together, e.g. that they are too many.
+        fn join(&self, _views: Vec<Prepared>) -> std::result::Result<Prepared, ItemError> {
+            let detail = "this model sees one view at a time";
+            Err(ItemError::new(ItemErrorKind::Unreadable, detail))
+        }
     }
 
     /// A model on its device.
@@ -166,35 +231,9 @@ mod engine {
     pub struct Settings {
         pub device: Device,
         pub precision: Precision,
-        pub pictures: PictureSettings,
+        pub options: Options,
         /// libtorch's threads inside one operation on a CPU.
         pub threads: usize,
-    }
-
-    /// What may be asked of the preprocessing of pictures, beside what the model's own files say.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct PictureSettings {
-        pub background: Background,
-        /// The most patches a picture becomes, for models of variable resolution; `None`: as their files say.
-        pub max_num_patches: Option<usize>,
-    }
-
-    impl PictureSettings {
-        /// Refuses what a family does not have.
-        fn check(self, dir: &Path, family: Family) -> Result<()> {
-            match self.max_num_patches {
-                Some(_) if family != Family::Siglip2 => Err(Error::new(format!(
-                    "--max-num-patches: {} takes pictures of one size and has no number of patches to set",
-                    dir.display()
-                ))
-                .hint("it is a setting of SigLIP 2 NaFlex (model type `siglip2`); leave it out here")),
-                Some(number) if !(1..=siglip2::MAX_NUM_PATCHES_MAX).contains(&number) => {
-                    let most = siglip2::MAX_NUM_PATCHES_MAX;
-                    Err(Error::new(format!("--max-num-patches is {number}; possible are 1 to {most}")))
-                }
-                _ => Ok(()),
-            }
-        }
     }
 
     /// One tower of a model, loaded.
@@ -214,14 +253,15 @@ mod engine {
     /// Reads one tower's preprocessing.
     ///
     /// # Errors
-    /// A tokenizer or preprocessing that is missing or not supported; settings that the model does not have.
-    pub fn preprocessing(dir: &Path, modality: Modality, pictures: PictureSettings) -> Result<Preprocessing> {
-        let family = describe(dir)?.family;
-        pictures.check(dir, family)?;
+    /// A tokenizer or preprocessing that is missing or not supported; options that the model does not have.
+    pub fn preprocessing(dir: &Path, modality: Modality, options: &Options) -> Result<Preprocessing> {
+        let family = checked_family(dir, modality, options)?;
         let config = super::json::read(&dir.join(checkpoint::CONFIG))?;
         match family {
-            Family::Siglip => siglip::preprocessing(dir, &config, modality, pictures.background),
-            Family::Siglip2 => siglip2::preprocessing(dir, &config, modality, pictures),
+            Family::Siglip => siglip::preprocessing(dir, &config, modality, options),
+            Family::Siglip2 => siglip2::preprocessing(dir, &config, modality, options),
+            Family::Qwen3 => qwen3::preprocessing(dir, &config, options),
+            Family::Qwen3Vl => qwen3_vl::preprocessing(dir, &config, modality, options),
         }
     }
 
@@ -229,18 +269,30 @@ mod engine {
     ///
     /// # Errors
     /// What [`describe`] reports; weights that are missing, unknown, of another shape or truncated, each
-    /// by name; a tokenizer or preprocessing that is missing or not supported; settings that the model does
+    /// by name; a tokenizer or preprocessing that is missing or not supported; options that the model does
     /// not have.
     pub fn load(dir: &Path, modality: Modality, settings: &Settings) -> Result<Model> {
-        let family = describe(dir)?.family;
-        settings.pictures.check(dir, family)?;
+        let family = checked_family(dir, modality, &settings.options)?;
         super::device::set_model_threads(settings.threads);
         super::device::check_tf32(settings.device, settings.precision)?;
         let config = super::json::read(&dir.join(checkpoint::CONFIG))?;
         match family {
             Family::Siglip => siglip::load(dir, &config, modality, settings),
             Family::Siglip2 => siglip2::load(dir, &config, modality, settings),
+            Family::Qwen3 => qwen3::load(dir, &config, settings),
+            Family::Qwen3Vl => qwen3_vl::load(dir, &config, modality, settings),
         }
+    }
+
+    /// The family of a folder that can do what is asked of it.
+    fn checked_family(dir: &Path, modality: Modality, options: &Options) -> Result<Family> {
+        let description = describe(dir)?;
+        let Some(dim) = description.dim(modality) else {
+            return Err(Error::new(format!("{} is a model of texts alone", dir.display()))
+                .hint("leave --renders out, or take a model that sees pictures, e.g. Qwen3-VL-Embedding"));
+        };
+        options.check(dir, description.family, dim)?;
+        Ok(description.family)
     }
 }
 
@@ -256,7 +308,7 @@ mod tests {
             family(dir, &config).expect_err("unsupported").to_string()
         };
         assert!(refusal(r#"{"model_type": "clip"}"#).contains("`clip`"));
-        assert!(refusal(r#"{"model_type": "siglip3"}"#).contains("siglip, siglip2"));
+        assert!(refusal(r#"{"model_type": "siglip3"}"#).contains("siglip, siglip2, qwen3, qwen3_vl"));
         assert!(refusal("{}").contains("model_type"));
         assert!(refusal("{}").contains("siglip"));
     }

@@ -24,6 +24,21 @@ pub struct Pixels {
     background: Background,
 }
 
+/// What the reference's class takes where the file says nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    pub filter: Filter,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl Defaults {
+    /// Mean and deviation 0.5, as SigLIP's processors have them.
+    pub const fn half(filter: Filter) -> Self {
+        Self { filter, mean: [0.5; 3], std: [0.5; 3] }
+    }
+}
+
 /// An antialiased resize by a separable kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -54,11 +69,11 @@ pub fn read<T>(dir: &Path, parse: impl FnOnce(&Section<'_>) -> Result<T>) -> Res
 }
 
 impl Pixels {
-    /// Reads the settings, `filter` being the processor's default.
+    /// Reads the settings.
     ///
     /// # Errors
     /// Settings that are wrong or not supported, by name.
-    pub fn parse(section: &Section<'_>, filter: Filter, background: Background) -> Result<Self> {
+    pub fn parse(section: &Section<'_>, defaults: &Defaults, background: Background) -> Result<Self> {
         for key in ABSENT_STEPS {
             if section.flag(key, false)? {
                 return Err(section.unsupported(key, &true.into()));
@@ -75,9 +90,10 @@ impl Pixels {
             return Err(section.wrong("rescale_factor", "positive", &factor.into()));
         }
         let normalise = section.flag("do_normalize", true)?;
-        let (mean, std) = (channels(section, "image_mean")?, channels(section, "image_std")?);
+        let mean = channels(section, "image_mean", defaults.mean)?;
+        let std = channels(section, "image_std", defaults.std)?;
         Ok(Self {
-            filter: parse_filter(section, filter)?,
+            filter: parse_filter(section, defaults.filter)?,
             rescale: section.flag("do_rescale", true)?.then_some(factor),
             normalise: normalise.then_some((mean, std)),
             background,
@@ -175,9 +191,9 @@ fn parse_filter(section: &Section<'_>, default: Filter) -> Result<Filter> {
     }
 }
 
-/// Three numbers, or one for all channels; the default of mean and deviation is 0.5.
-fn channels(section: &Section<'_>, key: &str) -> Result<[f32; 3]> {
-    let Some(value) = section.get(key) else { return Ok([0.5; 3]) };
+/// Three numbers, or one for all channels.
+fn channels(section: &Section<'_>, key: &str, default: [f32; 3]) -> Result<[f32; 3]> {
+    let Some(value) = section.get(key) else { return Ok(default) };
     let number =
         |value: &Value| value.as_f64().filter(|number| number.is_finite()).map(|number| number as f32);
     let numbers = match value {
@@ -194,7 +210,8 @@ mod tests {
     use super::*;
 
     fn parse(value: &Value) -> Result<Pixels> {
-        Pixels::parse(&Section::new(Path::new("p.json"), "", Some(value)), Filter::Bicubic, Background::Drop)
+        let section = Section::new(Path::new("p.json"), "", Some(value));
+        Pixels::parse(&section, &Defaults::half(Filter::Bicubic), Background::Drop)
     }
 
     #[test]

@@ -18,6 +18,11 @@ pub trait Tower: Send {
     /// # Errors
     /// What libtorch reports.
     fn forward(&self, items: &[&Prepared], stages: &mut Stages<'_>) -> Computed;
+
+    /// The setting that makes a batch half as large as this one, where it can be smaller.
+    fn smaller(&self, items: &[&Prepared]) -> Option<String> {
+        (items.len() > 1).then(|| format!("--batch-size {}", items.len() / 2))
+    }
 }
 
 /// A tower that embeds batches.
@@ -25,11 +30,20 @@ pub struct TowerEmbedder<T> {
     tower: T,
     /// What a slot without an item is computed from.
     padding: Prepared,
+    dim: usize,
 }
 
 impl<T: Tower> TowerEmbedder<T> {
     pub fn new(tower: T, padding: Prepared) -> Self {
-        Self { tower, padding }
+        let dim = tower.dim();
+        Self { tower, padding, dim }
+    }
+
+    /// Cuts vectors to their first `dim` components, before they are normalised (Matryoshka representation
+    /// learning, Kusupati et al. 2022).
+    #[must_use]
+    pub fn cut(self, dim: Option<usize>) -> Self {
+        Self { dim: dim.unwrap_or(self.dim).min(self.dim), ..self }
     }
 
     /// As [`Embedder::embed`], showing every stage on the way.
@@ -38,18 +52,19 @@ impl<T: Tower> TowerEmbedder<T> {
     /// As [`Embedder::embed`].
     pub fn embed_observed(&self, slots: &[Option<Prepared>], stages: &mut Stages<'_>) -> Result<Array2<f32>> {
         if slots.is_empty() {
-            return Ok(Array2::zeros((0, self.tower.dim())));
+            return Ok(Array2::zeros((0, self.dim)));
         }
         let items: Vec<&Prepared> = slots.iter().map(|slot| slot.as_ref().unwrap_or(&self.padding)).collect();
         let _no_grad = tch::no_grad_guard();
-        let rows = self.tower.forward(&items, stages).and_then(|rows| normalise(&rows));
-        to_array(&rows.map_err(|error| failed(slots.len(), &error))?)
+        let rows = self.tower.forward(&items, stages);
+        let rows = rows.and_then(|rows| normalise(&rows.f_narrow(1, 0, self.dim as i64)?));
+        to_array(&rows.map_err(|error| failed(slots.len(), self.tower.smaller(&items), &error))?)
     }
 }
 
 impl<T: Tower> Embedder for TowerEmbedder<T> {
     fn dim(&self) -> usize {
-        self.tower.dim()
+        self.dim
     }
 
     fn embed(&mut self, slots: &[Option<Prepared>]) -> Result<Array2<f32>> {
@@ -62,17 +77,25 @@ impl<T: Tower> Embedder for TowerEmbedder<T> {
 /// # Errors
 /// Items of another tower, or what libtorch reports.
 pub fn stack(items: &[&Prepared], place: usize) -> Computed {
-    let tensors: Option<Vec<&Tensor>> = items.iter().map(|item| item.0.get(place)).collect();
-    let tensors = tensors.ok_or_else(|| TchError::Shape("an item prepared for another tower".to_owned()))?;
-    Tensor::f_stack(&tensors, 0)
+    Tensor::f_stack(&tensors(items, place)?, 0)
+}
+
+/// The tensor at `place` of every item.
+///
+/// # Errors
+/// Items of another tower.
+pub fn tensors<'a>(items: &[&'a Prepared], place: usize) -> std::result::Result<Vec<&'a Tensor>, TchError> {
+    items.iter().map(|item| item.tensor(place)).collect()
 }
 
 /// What libtorch said of a batch of so many items, with the setting that mends it.
-fn failed(batch: usize, error: &TchError) -> Error {
+fn failed(batch: usize, smaller: Option<String>, error: &TchError) -> Error {
     let error = torch(&format!("embedding a batch of {batch}"), error);
-    if error.message.contains("out of memory") && batch > 1 {
-        // The batch size decides bits, so a run cannot go on with another.
-        return error.hint(format!("start again with --overwrite --batch-size {}", batch / 2));
+    match smaller {
+        // What a batch is decides bits, so a run cannot go on with another.
+        Some(setting) if error.message.contains("out of memory") => {
+            error.hint(format!("start again with --overwrite {setting}"))
+        }
+        _ => error,
     }
-    error
 }

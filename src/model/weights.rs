@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use tch::{Kind, Tensor};
 
-use super::checkpoint;
+use super::{Settings, checkpoint};
 use crate::error::{Context, Error, Result};
 
 /// The header of a safetensors file is its length (8 bytes, little-endian) and that much JSON.
@@ -84,6 +84,11 @@ impl Weights {
         Ok(())
     }
 
+    /// Whether a tensor's name begins like this.
+    pub fn has_prefix(&self, prefix: &str) -> bool {
+        self.tensors.keys().any(|name| name.starts_with(prefix))
+    }
+
     /// Reads the tensor that [`Loader`] has checked, piece by piece into its place on the device.
     fn read(&self, stored: &Stored, name: &str, kind: Kind, device: tch::Device) -> Result<Tensor> {
         let (path, file) = self.files.get(stored.file).expect("add() stores an index of `files`");
@@ -147,6 +152,11 @@ impl<'a> Loader<'a> {
         Self { weights, target: Some((kind, device)), asked: RefCell::default() }
     }
 
+    /// Reads as the settings want it.
+    pub fn of(weights: &'a Weights, settings: &Settings) -> Self {
+        Self::reading(weights, settings.precision.kind(), settings.device.torch())
+    }
+
     /// The tensor `name` of exactly this shape.
     ///
     /// # Errors
@@ -193,6 +203,15 @@ impl<'a> Loader<'a> {
         ))
         .hint("config.json describes another (perhaps smaller) model than these weights"))
     }
+}
+
+/// Tensors that a checkpoint may hold and nobody needs: what scales SigLIP's logits, what makes words of a
+/// decoder's states, and buffers of positions that old versions of transformers saved.
+pub fn is_left_over(name: &str) -> bool {
+    matches!(name, "logit_scale" | "logit_bias")
+        || name.ends_with(".position_ids")
+        || name.ends_with("rotary_emb.inv_freq")
+        || name.starts_with("lm_head.")
 }
 
 /// An error of libtorch in one line: its own first line, without the C++ stack below it.

@@ -43,17 +43,16 @@ mod engine {
     use super::BenchDecodeArgs;
     use crate::error::{Context, Result};
     use crate::hub;
-    use crate::model::{self, Item, Modality, PictureSettings, Preparer};
+    use crate::model::{self, Item, Modality, Options, Preparer};
 
     /// Runs the measurement; returns what is printed.
     ///
     /// # Errors
     /// A model without preprocessing, or a file that cannot be read.
     pub fn run(args: &BenchDecodeArgs) -> Result<String> {
-        let pictures =
-            PictureSettings { max_num_patches: args.max_num_patches, ..PictureSettings::default() };
+        let pictures = Options { max_num_patches: args.max_num_patches, ..Options::default() };
         let folder = hub::find(&args.model)?.path;
-        let preparer = model::preprocessing(&folder, Modality::Image, pictures)?.preparer;
+        let preparer = model::preprocessing(&folder, Modality::Image, &pictures)?.preparer;
         let read = |path: &std::path::PathBuf| std::fs::read(path).context(|| path.display());
         let pictures = args.pictures.iter().map(read).collect::<Result<Vec<_>>>()?;
         let mut text = String::new();

@@ -112,7 +112,11 @@ impl Width {
         match (model, dim) {
             (Some(typed), None) => {
                 let model = describe(&hub::find(typed)?.path)?;
-                Ok(Self { text: model.text_dim as u64, image: model.image_dim as u64, assumed: false })
+                Ok(Self {
+                    text: model.text_dim as u64,
+                    image: model.image_dim.unwrap_or_default() as u64,
+                    assumed: false,
+                })
             }
             (_, dim) => {
                 let width = dim.unwrap_or(ASSUMED_DIM);

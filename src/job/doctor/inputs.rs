@@ -11,7 +11,7 @@ use crate::comm::shielded;
 use crate::error::{Context, Error, Result};
 use crate::hub;
 use crate::model::weights::Weights;
-use crate::model::{self, Modality, PictureSettings, checkpoint};
+use crate::model::{self, Modality, Options, checkpoint};
 
 /// Deeper than any layout of views goes.
 const DEPTH_MAX: usize = 8;
@@ -40,7 +40,7 @@ fn examine_model(dir: &Path) -> Result<(String, ModelFacts)> {
     // Reads every header, and compares the length of each file with it.
     Weights::open(dir)?;
     for modality in [Modality::Text, Modality::Image] {
-        let read = || model::preprocessing(dir, modality, PictureSettings::default()).map(drop);
+        let read = || model::preprocessing(dir, modality, &Options::default()).map(drop);
         shielded(read).unwrap_or_else(|panic| {
             Err(Error::new(format!("cannot read the preprocessing of {}: {panic}", dir.display()))
                 .hint("its tokenizer.json or spiece.model is broken: copy or download it again"))

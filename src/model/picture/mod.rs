@@ -18,14 +18,16 @@ use image::{ColorType, ImageDecoder, Limits};
 
 use crate::error::{Error, ItemError, ItemErrorKind};
 pub use look::{Look, look};
-use raster::Raster;
+use raster::{Mode, Raster};
 
 /// The most pixels a picture may have: where Pillow's `open` refuses a decompression bomb, twice its
 /// `MAX_IMAGE_PIXELS`.
 pub const PIXELS_MAX: u64 = 178_956_970;
 
-/// The colour type of a PNG without colour and without an alpha channel.
+/// Colour types of PNG: without colour and alpha, grey with alpha, and with both.
 const PNG_GREY: u8 = 0;
+const PNG_GREY_ALPHA: u8 = 4;
+const PNG_RGBA: u8 = 6;
 
 /// What may be allocated beside the pixels, for rows and ancillary chunks.
 const SLACK_BYTES: u64 = 64 << 20;
@@ -47,6 +49,9 @@ pub enum Background {
     /// The picture is put over a colour, by the formula of Pillow's `paste` with the alpha as its mask:
     /// (colour x (255 - alpha) + pixel x alpha) / 255, rounded to nearest.
     Colour([u8; 3]),
+    /// As Qwen's own utilities have it (`to_rgb` of qwen_vl_utils): what Pillow opens in its mode `RGBA` is put
+    /// on white; other transparency (grey with alpha, a palette's, one transparent colour) is dropped.
+    Qwen,
 }
 
 impl FromStr for Background {
@@ -59,10 +64,13 @@ impl FromStr for Background {
         let byte = |at: usize| u8::from_str_radix(digits?.get(at..at + 2)?, 16).ok();
         match (text, byte(0), byte(2), byte(4)) {
             ("drop", ..) => Ok(Self::Drop),
+            ("qwen", ..) => Ok(Self::Qwen),
             ("white", ..) => Ok(Self::Colour([255; 3])),
             ("black", ..) => Ok(Self::Colour([0; 3])),
             (_, Some(red), Some(green), Some(blue)) => Ok(Self::Colour([red, green, blue])),
-            _ => Err(Error::new(format!("background `{text}`: expected drop, white, black or #RRGGBB"))),
+            _ => {
+                Err(Error::new(format!("background `{text}`: expected drop, qwen, white, black or #RRGGBB")))
+            }
         }
     }
 }
@@ -71,6 +79,7 @@ impl fmt::Display for Background {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drop => f.write_str("drop"),
+            Self::Qwen => f.write_str("qwen"),
             Self::Colour([red, green, blue]) => write!(f, "#{red:02x}{green:02x}{blue:02x}"),
         }
     }
@@ -99,7 +108,7 @@ fn decode_raster(bytes: &[u8]) -> Result<Decoded, ItemError> {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => decode_png(bytes),
         [0xff, 0xd8, 0xff, ..] => {
             let Rgb { width, height, data } = jpeg::decode(bytes)?;
-            Ok(Decoded { width, height, raster: Raster { data, kind: ColorType::Rgb8, grey: false } })
+            Ok(Decoded { width, height, raster: Raster { data, kind: ColorType::Rgb8, mode: Mode::Other } })
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => decode_webp(bytes),
         [] => Err(broken("the file is empty")),
@@ -108,31 +117,41 @@ fn decode_raster(bytes: &[u8]) -> Result<Decoded, ItemError> {
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Decoded, ItemError> {
-    // The IHDR chunk always comes first: width at 16, height at 20, colour type at 25.
+    // The IHDR chunk always comes first: width at 16, height at 20, depth and colour
+    // type at 24.
     let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let (Some(width), Some(height), Some(colour_type)) = (number(16), number(20), bytes.get(25)) else {
+    let (Some(width), Some(height), Some(&[depth, colour_type])) =
+        (number(16), number(20), bytes.get(24..26).and_then(|both| both.first_chunk()))
+    else {
         return Err(broken("the file ends within its header"));
     };
     let pixels = check_size(u64::from(width), u64::from(height))?;
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(SLACK_BYTES + 8 * pixels);
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
-    read(decoder, *colour_type == PNG_GREY)
+    let mode = match (colour_type, depth) {
+        (PNG_GREY, _) => Mode::Grey,
+        // Pillow has no mode for grey with alpha in 16 bits.
+        (PNG_RGBA, _) | (PNG_GREY_ALPHA, 16) => Mode::Rgba,
+        _ => Mode::Other,
+    };
+    read(decoder, mode)
 }
 
 fn decode_webp(bytes: &[u8]) -> Result<Decoded, ItemError> {
     let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(broken)?;
     let (width, height) = decoder.dimensions();
     check_size(u64::from(width), u64::from(height))?;
-    read(decoder, false)
+    let mode = if decoder.color_type().has_alpha() { Mode::Rgba } else { Mode::Other };
+    read(decoder, mode)
 }
 
-fn read(decoder: impl ImageDecoder, grey: bool) -> Result<Decoded, ItemError> {
+fn read(decoder: impl ImageDecoder, mode: Mode) -> Result<Decoded, ItemError> {
     let ((width, height), kind) = (decoder.dimensions(), decoder.color_type());
     let length = usize::try_from(decoder.total_bytes()).map_err(broken)?;
     let mut data = vec![0; length];
     decoder.read_image(&mut data).map_err(broken)?;
-    Ok(Decoded { width: width as usize, height: height as usize, raster: Raster { data, kind, grey } })
+    Ok(Decoded { width: width as usize, height: height as usize, raster: Raster { data, kind, mode } })
 }
 
 fn unknown_colours() -> ItemError {
@@ -163,6 +182,7 @@ mod tests {
     fn backgrounds() {
         assert_eq!("drop".parse(), Ok(Background::Drop));
         assert_eq!("white".parse(), Ok(Background::Colour([255; 3])));
+        assert_eq!("qwen".parse(), Ok(Background::Qwen));
         assert_eq!("#0aFf01".parse(), Ok(Background::Colour([10, 255, 1])));
         for wrong in ["", "#12345", "#1234567", "#+12345", "red", "#ééé"] {
             assert!(wrong.parse::<Background>().is_err(), "{wrong}");

@@ -9,15 +9,29 @@ use super::Background;
 pub struct Raster {
     pub data: Vec<u8>,
     pub kind: ColorType,
-    /// The file is grey without an alpha channel (it may still name one transparent grey).
-    pub grey: bool,
+    pub mode: Mode,
+}
+
+/// What Pillow opens the file as, where that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Grey without an alpha channel (it may still name one transparent grey).
+    Grey,
+    /// Colours with an alpha channel in the file itself, not a palette's or one transparent colour.
+    Rgba,
+    Other,
 }
 
 impl Raster {
     /// RGB by Pillow's rules. `None` for a layout that no decoder here gives.
     pub fn into_rgb(self, background: Background) -> Option<Vec<u8>> {
-        let Self { data, kind, grey } = self;
-        let narrow = if grey { clip } else { high };
+        let Self { data, kind, mode } = self;
+        let narrow = if mode == Mode::Grey { clip } else { high };
+        let background = match background {
+            Background::Qwen if mode == Mode::Rgba => Background::Colour([255; 3]),
+            Background::Qwen => Background::Drop,
+            other => other,
+        };
         match kind {
             ColorType::Rgb8 => Some(data),
             ColorType::L8 => Some(data.iter().flat_map(|&v| [v; 3]).collect()),
@@ -66,7 +80,7 @@ fn blend<const N: usize>(
     for (pixel, target) in pixels.iter().zip(rgb.as_chunks_mut::<3>().0) {
         let (over, alpha) = split(pixel);
         *target = match background {
-            Background::Drop => over,
+            Background::Drop | Background::Qwen => over,
             Background::Colour(under) => {
                 [mix(under[0], over[0], alpha), mix(under[1], over[1], alpha), mix(under[2], over[2], alpha)]
             }
@@ -85,25 +99,34 @@ fn mix(under: u8, over: u8, alpha: u8) -> u8 {
 mod tests {
     use super::*;
 
-    fn rgb(kind: ColorType, grey: bool, data: &[u8], background: Background) -> Vec<u8> {
-        Raster { data: data.to_vec(), kind, grey }.into_rgb(background).expect("a known layout")
+    fn rgb(kind: ColorType, mode: Mode, data: &[u8], background: Background) -> Vec<u8> {
+        Raster { data: data.to_vec(), kind, mode }.into_rgb(background).expect("a known layout")
     }
 
     #[test]
     fn alpha_is_dropped_or_mixed() {
         let pixel = [200, 100, 0, 128];
-        assert_eq!(rgb(ColorType::Rgba8, false, &pixel, Background::Drop), [200, 100, 0]);
-        assert_eq!(rgb(ColorType::Rgba8, false, &pixel, Background::Colour([255; 3])), [227, 177, 127]);
-        assert_eq!(rgb(ColorType::La8, false, &[9, 0], Background::Colour([1, 2, 3])), [1, 2, 3]);
-        assert_eq!(rgb(ColorType::La8, false, &[9, 255], Background::Colour([1, 2, 3])), [9, 9, 9]);
+        let (mode, grey_alpha) = (Mode::Rgba, Mode::Other);
+        assert_eq!(rgb(ColorType::Rgba8, mode, &pixel, Background::Drop), [200, 100, 0]);
+        assert_eq!(rgb(ColorType::Rgba8, mode, &pixel, Background::Colour([255; 3])), [227, 177, 127]);
+        assert_eq!(rgb(ColorType::La8, grey_alpha, &[9, 0], Background::Colour([1, 2, 3])), [1, 2, 3]);
+        assert_eq!(rgb(ColorType::La8, grey_alpha, &[9, 255], Background::Colour([1, 2, 3])), [9, 9, 9]);
+    }
+
+    #[test]
+    fn qwen_puts_on_white_what_is_rgba_in_the_file() {
+        let pixel = [200, 100, 0, 128];
+        assert_eq!(rgb(ColorType::Rgba8, Mode::Rgba, &pixel, Background::Qwen), [227, 177, 127]);
+        assert_eq!(rgb(ColorType::Rgba8, Mode::Other, &pixel, Background::Qwen), [200, 100, 0]);
+        assert_eq!(rgb(ColorType::La8, Mode::Other, &[9, 0], Background::Qwen), [9, 9, 9]);
     }
 
     #[test]
     fn sixteen_bits_keep_the_high_byte_but_grey_is_clipped() {
         let bytes: Vec<u8> = [300_u16, 0x1234, 7].iter().flat_map(|v| v.to_ne_bytes()).collect();
-        assert_eq!(rgb(ColorType::Rgb16, false, &bytes, Background::Drop), [1, 0x12, 0]);
+        assert_eq!(rgb(ColorType::Rgb16, Mode::Other, &bytes, Background::Drop), [1, 0x12, 0]);
         assert_eq!(
-            rgb(ColorType::L16, true, &bytes, Background::Drop),
+            rgb(ColorType::L16, Mode::Grey, &bytes, Background::Drop),
             [255, 255, 255, 255, 255, 255, 7, 7, 7]
         );
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::activation::Activation;
 use crate::model::json::Section;
 use crate::model::{Description, Family, checkpoint, display_name};
@@ -72,7 +72,7 @@ impl Config {
             family: Family::Siglip,
             name: display_name(dir, config),
             text_dim: self.text.projection_size,
-            image_dim: self.vision.blocks.hidden_size,
+            image_dim: Some(self.vision.blocks.hidden_size),
             max_position_embeddings: self.text.max_position_embeddings,
         }
     }
@@ -94,7 +94,7 @@ pub fn parse_text(section: &Section<'_>) -> Result<TextConfig> {
 
 fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
     check_vision(section)?;
-    let (image_size, patch_size) = (side(section, "image_size", 224)?, side(section, "patch_size", 16)?);
+    let (image_size, patch_size) = (section.side("image_size", 224)?, section.side("patch_size", 16)?);
     if patch_size > image_size {
         return Err(section.wrong(
             "patch_size",
@@ -121,21 +121,6 @@ pub fn check_vision(section: &Section<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A side length, written as one number or as a list of two equal ones.
-///
-/// # Errors
-/// A value that is neither.
-pub fn side(section: &Section<'_>, key: &str, default: usize) -> Result<usize> {
-    match section.get(key) {
-        Some(Value::Array(sides)) if sides.len() == 2 && sides.first() == sides.last() => {
-            let single = serde_json::json!({ key: sides.first() });
-            Section::new(Path::new(checkpoint::CONFIG), "vision_config.", Some(&single)).count(key, default)
-        }
-        Some(found @ Value::Array(_)) => Err(section.unsupported(key, found)),
-        _ => section.count(key, default),
-    }
-}
-
 /// Reads what the blocks of a tower are made of.
 ///
 /// # Errors
@@ -151,17 +136,12 @@ pub fn parse_blocks(section: &Section<'_>) -> Result<BlockConfig> {
     if layer_norm_eps < 0.0 {
         return Err(section.wrong("layer_norm_eps", "positive", &layer_norm_eps.into()));
     }
-    let name = section.text("hidden_act", "gelu_pytorch_tanh")?;
-    let activation = Activation::from_name(name).ok_or_else(|| -> Error {
-        let known = Activation::NAMES.map(|(name, _)| name).join(", ");
-        section.unsupported("hidden_act", &name.into()).hint(format!("supported: {known}"))
-    })?;
     Ok(BlockConfig {
         hidden_size,
         intermediate_size: section.count("intermediate_size", 3072)?,
         num_layers: section.count("num_hidden_layers", 12)?,
         num_heads,
-        activation,
+        activation: Activation::parse(section, "hidden_act", "gelu_pytorch_tanh")?,
         layer_norm_eps,
     })
 }

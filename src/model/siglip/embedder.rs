@@ -13,10 +13,9 @@ use super::tokens::Tokens;
 use super::vision::VisionTower;
 use crate::error::{ItemError, ItemErrorKind, Result};
 use crate::model::layers::{Computed, Stages};
-use crate::model::picture::Background;
 use crate::model::tower::{Tower, TowerEmbedder, stack};
-use crate::model::weights::{Loader, Weights, torch};
-use crate::model::{Item, Modality, Model, Prepared, Preparer, Preprocessing, Settings};
+use crate::model::weights::{Loader, Weights, is_left_over, torch};
+use crate::model::{Item, Modality, Model, Options, Prepared, Preparer, Preprocessing, Settings};
 
 /// Loads one tower; the other's weights are checked to be there and of the right shape, and not read.
 ///
@@ -28,7 +27,11 @@ pub fn load(dir: &Path, config: &Value, modality: Modality, settings: &Settings)
     match modality {
         Modality::Text => text_model(&weights, &config.text, tokens(dir, &config)?, settings),
         Modality::Image => {
-            let preprocess = Preprocess::load(dir, config.vision.image_size, settings.pictures.background)?;
+            let preprocess = Preprocess::load(
+                dir,
+                config.vision.image_size,
+                settings.options.background.unwrap_or_default(),
+            )?;
             let embedder = vision(&weights, &config, &preprocess, settings)?;
             Ok(Model { preparer: image_preparer(preprocess), embedder: Box::new(embedder) })
         }
@@ -43,13 +46,14 @@ pub fn preprocessing(
     dir: &Path,
     config: &Value,
     modality: Modality,
-    background: Background,
+    options: &Options,
 ) -> Result<Preprocessing> {
     let config = Config::parse(dir, config)?;
     match modality {
         Modality::Text => Ok(text_preprocessing(tokens(dir, &config)?)),
         Modality::Image => {
-            let preprocess = Preprocess::load(dir, config.vision.image_size, background)?;
+            let preprocess =
+                Preprocess::load(dir, config.vision.image_size, options.background.unwrap_or_default())?;
             let provenance = preprocess.provenance().to_string();
             Ok(Preprocessing { preparer: image_preparer(preprocess), provenance })
         }
@@ -61,7 +65,7 @@ fn tokens(dir: &Path, config: &Config) -> Result<Tokens> {
 }
 
 fn image_preparer(preprocess: Preprocess) -> Arc<dyn Preparer> {
-    preparer_of_views(move |bytes| Ok(Prepared(vec![preprocess.pixels(bytes)?])))
+    preparer_of_views(move |bytes| Ok(Prepared::alike(vec![preprocess.pixels(bytes)?])))
 }
 
 /// The weights of a folder, proven to be exactly what `config` describes.
@@ -77,19 +81,6 @@ pub fn checked(dir: &Path, config: &Config) -> Result<Weights> {
     Ok(weights)
 }
 
-/// Tensors that a checkpoint may hold and no tower needs: what scales logits, and buffers of positions
-/// that old versions of transformers saved.
-pub fn is_left_over(name: &str) -> bool {
-    matches!(name, "logit_scale" | "logit_bias")
-        || name.ends_with(".position_ids")
-        || name.starts_with("lm_head.")
-}
-
-/// Reads weights as the settings want them.
-pub fn reading<'a>(weights: &'a Weights, settings: &Settings) -> Loader<'a> {
-    Loader::reading(weights, settings.precision.kind(), settings.device.torch())
-}
-
 /// The vision tower.
 ///
 /// # Errors
@@ -101,14 +92,14 @@ pub fn vision(
     settings: &Settings,
 ) -> Result<TowerEmbedder<impl Tower + use<>>> {
     let tower = Vision {
-        tower: VisionTower::load(&reading(weights, settings), &config.vision)?,
+        tower: VisionTower::load(&Loader::of(weights, settings), &config.vision)?,
         preprocess: preprocess.clone(),
         dim: config.vision.blocks.hidden_size,
         kind: settings.precision.kind(),
         device: settings.device.torch(),
     };
     let padding = preprocess.grey().map_err(|error| torch("padding", &error))?;
-    Ok(TowerEmbedder::new(tower, Prepared(vec![padding])))
+    Ok(TowerEmbedder::new(tower, Prepared::alike(vec![padding])))
 }
 
 struct Vision {
@@ -161,10 +152,10 @@ pub fn text(
     tokens: &Tokens,
     settings: &Settings,
 ) -> Result<TowerEmbedder<impl Tower + use<>>> {
-    let tower = TextTower::load(&reading(weights, settings), config)?;
+    let tower = TextTower::load(&Loader::of(weights, settings), config)?;
     let tower = Text { tower, dim: config.projection_size, device: settings.device.torch() };
     let padding = Tensor::f_from_slice(&tokens.padding()).map_err(|error| torch("padding", &error))?;
-    Ok(TowerEmbedder::new(tower, Prepared(vec![padding])))
+    Ok(TowerEmbedder::new(tower, Prepared::alike(vec![padding])))
 }
 
 struct Text {
@@ -193,7 +184,7 @@ impl Preparer for TextPreparer {
         let ids = self.0.ids(caption)?;
         let ids = Tensor::f_from_slice(&ids)
             .map_err(|error| ItemError::new(ItemErrorKind::Unreadable, torch("ids", &error).message))?;
-        Ok(Prepared(vec![ids]))
+        Ok(Prepared::alike(vec![ids]))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::checkpoint;
 use crate::model::json::Section;
 use crate::model::layers::Computed;
 use crate::model::picture::Background;
-use crate::model::pixels::{self, Filter, Pixels};
+use crate::model::pixels::{self, Defaults, Filter, Pixels};
 
 /// How pictures become what the tower takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ impl Preprocess {
     }
 
     fn parse(section: &Section<'_>, image_size: usize, background: Background) -> Result<Self> {
-        let pixels = Pixels::parse(section, Filter::Bicubic, background)?;
+        let pixels = Pixels::parse(section, &Defaults::half(Filter::Bicubic), background)?;
         Ok(Self { size: size(section, image_size)?, pixels })
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::model::json::Section;
-use crate::model::siglip::config::{BlockConfig, TextConfig, check_vision, parse_blocks, parse_text, side};
+use crate::model::siglip::config::{BlockConfig, TextConfig, check_vision, parse_blocks, parse_text};
 use crate::model::{Description, Family, checkpoint, display_name};
 
 /// Both towers.
@@ -45,7 +45,7 @@ impl Config {
             family: Family::Siglip2,
             name: display_name(dir, config),
             text_dim: self.text.projection_size,
-            image_dim: self.vision.blocks.hidden_size,
+            image_dim: Some(self.vision.blocks.hidden_size),
             max_position_embeddings: self.text.max_position_embeddings,
         }
     }
@@ -60,7 +60,7 @@ fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
     }
     Ok(VisionConfig {
         blocks: parse_blocks(section)?,
-        patch_size: side(section, "patch_size", 16)?,
+        patch_size: section.side("patch_size", 16)?,
         positions_side,
     })
 }

@@ -8,18 +8,17 @@ use tch::{Kind, TchError};
 
 use super::config::Config;
 use super::positions::Positions;
-use super::preprocess::{Grid, Preprocess, grid_of, prepared};
+use super::preprocess::{Preprocess, grid_of, prepared};
 use super::vision::VisionTower;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::grid::Grid;
 use crate::model::layers::{Computed, Stages};
-use crate::model::siglip::embedder::{
-    is_left_over, preparer_of_views, reading, text_model, text_preprocessing,
-};
+use crate::model::siglip::embedder::{preparer_of_views, text_model, text_preprocessing};
 use crate::model::siglip::text::TextTower;
 use crate::model::siglip::tokens::{SIGLIP2_CLASS, Tokens};
 use crate::model::tower::{Tower, TowerEmbedder, stack};
-use crate::model::weights::{Loader, Weights, torch};
-use crate::model::{Modality, Model, PictureSettings, Prepared, Preparer, Preprocessing, Settings};
+use crate::model::weights::{Loader, Weights, is_left_over, torch};
+use crate::model::{Modality, Model, Options, Prepared, Preparer, Preprocessing, Settings};
 
 /// Loads one tower; the other's weights are checked to be there and of the right shape, and not read.
 ///
@@ -31,7 +30,7 @@ pub fn load(dir: &Path, config: &Value, modality: Modality, settings: &Settings)
     match modality {
         Modality::Text => text_model(&weights, &config.text, tokens(dir, &config)?, settings),
         Modality::Image => {
-            let preprocess = preprocess(dir, &config, settings.pictures)?;
+            let preprocess = preprocess(dir, &config, &settings.options)?;
             let (embedder, positions) = vision(&weights, &config, &preprocess, settings)?;
             Ok(Model { preparer: preparer(preprocess, Some(positions)), embedder: Box::new(embedder) })
         }
@@ -46,13 +45,13 @@ pub fn preprocessing(
     dir: &Path,
     config: &Value,
     modality: Modality,
-    settings: PictureSettings,
+    options: &Options,
 ) -> Result<Preprocessing> {
     let config = Config::parse(dir, config)?;
     match modality {
         Modality::Text => Ok(text_preprocessing(tokens(dir, &config)?)),
         Modality::Image => {
-            let preprocess = preprocess(dir, &config, settings)?;
+            let preprocess = preprocess(dir, &config, options)?;
             let provenance = preprocess.provenance().to_string();
             Ok(Preprocessing { preparer: preparer(preprocess, None), provenance })
         }
@@ -63,8 +62,9 @@ fn tokens(dir: &Path, config: &Config) -> Result<Tokens> {
     Tokens::load(dir, SIGLIP2_CLASS, config.text.max_position_embeddings, config.text.vocab_size)
 }
 
-fn preprocess(dir: &Path, config: &Config, settings: PictureSettings) -> Result<Preprocess> {
-    Preprocess::load(dir, config.vision.patch_size, settings.max_num_patches, settings.background)
+fn preprocess(dir: &Path, config: &Config, options: &Options) -> Result<Preprocess> {
+    let background = options.background.unwrap_or_default();
+    Preprocess::load(dir, config.vision.patch_size, options.max_num_patches, background)
 }
 
 fn preparer(preprocess: Preprocess, positions: Option<Arc<Positions>>) -> Arc<dyn Preparer> {
@@ -102,7 +102,7 @@ pub fn vision(
     preprocess: &Preprocess,
     settings: &Settings,
 ) -> Result<(TowerEmbedder<impl Tower + use<>>, Arc<Positions>)> {
-    let tower = VisionTower::load(&reading(weights, settings), &config.vision)?;
+    let tower = VisionTower::load(&Loader::of(weights, settings), &config.vision)?;
     let positions = tower.positions();
     let padding = preprocess.padding().map_err(|error| torch("padding", &error))?;
     let vision = Vision {

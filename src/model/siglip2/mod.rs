@@ -20,7 +20,7 @@ pub mod vision;
 #[cfg(feature = "engine")]
 pub use embedder::{checked, load, preprocessing, vision as vision_embedder};
 #[cfg(feature = "engine")]
-pub use preprocess::{Grid, MAX_NUM_PATCHES_MAX, Preprocess};
+pub use preprocess::{MAX_NUM_PATCHES_MAX, Preprocess};
 #[cfg(feature = "engine")]
 pub use size::target;
 

@@ -1,33 +1,23 @@
 //! Positions of patches: a square table, interpolated to the grid of each picture.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use tch::{Kind, Tensor};
 
-use super::preprocess::Grid;
 use crate::error::Result;
+use crate::model::grid::{Grid, PerGrid};
 use crate::model::layers::Computed;
 use crate::model::weights::torch;
-
-/// Tables that are kept, in bytes. Pictures of 256 patches have some 500 different grids, of 0.6 MB each at
-/// the width of so400m in bf16; most data sets have a few.
-const KEPT_BYTES_MAX: usize = 512 << 20;
 
 /// Gives each grid its positions, and keeps them. Shared by the model's thread and those that decode, which
 /// interpolate ahead of it.
 pub struct Positions {
-    state: Mutex<State>,
-    kind: Kind,
-    device: tch::Device,
-}
-
-struct State {
     /// (1, D, side, side) in f32 on the CPU, the channels of a place together: the layout in which the
     /// reference calls the same function.
-    table: Tensor,
-    kept: HashMap<Grid, Tensor>,
-    kept_bytes: usize,
+    table: Mutex<Tensor>,
+    kept: PerGrid<Tensor>,
+    kind: Kind,
+    device: tch::Device,
 }
 
 impl Positions {
@@ -42,8 +32,12 @@ impl Positions {
             table.f_reshape([side, side, -1])?.f_permute([2, 0, 1])?.f_unsqueeze(0)
         };
         let table_on_cpu = on_cpu().map_err(|error| torch("table of positions", &error))?;
-        let state = State { table: table_on_cpu, kept: HashMap::new(), kept_bytes: 0 };
-        Ok(Self { state: Mutex::new(state), kind: table.kind(), device: table.device() })
+        Ok(Self {
+            table: Mutex::new(table_on_cpu),
+            kept: PerGrid::default(),
+            kind: table.kind(),
+            device: table.device(),
+        })
     }
 
     /// The positions of a picture's patches (rows x columns, D).
@@ -51,25 +45,12 @@ impl Positions {
     /// # Errors
     /// What libtorch reports.
     pub fn of(&self, grid: Grid) -> Computed {
-        let table = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = state.kept.get(&grid) {
-                return Ok(known.shallow_clone());
-            }
-            state.table.shallow_clone()
-        };
-        // Outside the lock; that two threads may do it at once does no harm.
-        let positions = self.interpolate(&table, grid)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = positions.numel() * self.kind.elt_size_in_bytes();
-        if state.kept_bytes + bytes > KEPT_BYTES_MAX {
-            state.kept.clear();
-            state.kept_bytes = 0;
-        }
-        if state.kept.insert(grid, positions.shallow_clone()).is_none() {
-            state.kept_bytes += bytes;
-        }
-        Ok(positions)
+        self.kept.of(grid, || {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner).shallow_clone();
+            let positions = self.interpolate(&table, grid)?;
+            let bytes = positions.numel() * self.kind.elt_size_in_bytes();
+            Ok((positions, bytes))
+        })
     }
 
     /// In f32 whatever the model computes in, as the reference does on a CPU.

@@ -7,10 +7,11 @@ use tch::{Kind, TchError, Tensor};
 
 use super::size::target;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::grid::Grid;
 use crate::model::json::Section;
 use crate::model::layers::Computed;
 use crate::model::picture::{Background, Rgb};
-use crate::model::pixels::{self, Filter, Pixels};
+use crate::model::pixels::{self, Defaults, Filter, Pixels};
 use crate::model::{Prepared, checkpoint};
 
 /// The classes of transformers 4 and 5 that prepare in this way; the reference takes them all for the first.
@@ -27,20 +28,6 @@ pub struct Preprocess {
     patch_size: usize,
     max_num_patches: usize,
     pixels: Pixels,
-}
-
-/// Rows and columns of a picture's patches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Grid {
-    pub rows: i64,
-    pub columns: i64,
-}
-
-impl Grid {
-    /// How many patches there are.
-    pub fn patches(self) -> i64 {
-        self.rows * self.columns
-    }
 }
 
 impl Preprocess {
@@ -78,7 +65,7 @@ impl Preprocess {
         Ok(Self {
             patch_size,
             max_num_patches,
-            pixels: Pixels::parse(section, Filter::Bilinear, background)?,
+            pixels: Pixels::parse(section, &Defaults::half(Filter::Bilinear), background)?,
         })
     }
 
@@ -160,7 +147,7 @@ impl Preprocess {
 /// # Errors
 /// What libtorch reports.
 pub fn prepared(patches: Tensor, grid: Grid) -> std::result::Result<Prepared, TchError> {
-    Ok(Prepared(vec![patches, Tensor::f_from_slice(&[grid.rows, grid.columns])?]))
+    Ok(Prepared::alike(vec![patches, Tensor::f_from_slice(&[grid.rows, grid.columns])?]))
 }
 
 /// The grid that [`prepared`] took.
@@ -169,7 +156,7 @@ pub fn prepared(patches: Tensor, grid: Grid) -> std::result::Result<Prepared, Tc
 /// An item that was prepared for another tower.
 pub fn grid_of(item: &Prepared) -> std::result::Result<Grid, TchError> {
     let wrong = || TchError::Shape("an item prepared for another tower".to_owned());
-    let sides = Vec::<i64>::try_from(item.0.get(1).ok_or_else(wrong)?)?;
+    let sides = Vec::<i64>::try_from(item.tensor(1)?)?;
     let [rows, columns] = sides[..] else { return Err(wrong()) };
     Ok(Grid { rows, columns })
 }

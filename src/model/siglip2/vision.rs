@@ -6,8 +6,8 @@ use tch::{TchError, Tensor};
 
 use super::config::VisionConfig;
 use super::positions::Positions;
-use super::preprocess::Grid;
 use crate::error::Result;
+use crate::model::grid::Grid;
 use crate::model::layers::{Computed, LayerNorm, Linear, Stages, key_mask};
 use crate::model::siglip::block::Encoder;
 use crate::model::siglip::pooling::PoolingHead;
