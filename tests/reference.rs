@@ -6,15 +6,18 @@
 mod bad_models;
 mod naflex;
 mod pictures;
+mod qwen_sets;
+mod qwen_texts;
 mod texts;
 mod towers;
 mod wide;
+mod wide_qwen;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use hyperslab::model::device::{Device, Precision};
-use hyperslab::model::{Modality, Model, PictureSettings, Settings, load};
+use hyperslab::model::{Modality, Model, Options, Settings, load};
 use safetensors::{Dtype, SafeTensors};
 
 pub fn fixtures() -> PathBuf {
@@ -22,7 +25,7 @@ pub fn fixtures() -> PathBuf {
 }
 
 pub fn settings(precision: Precision) -> Settings {
-    Settings { device: Device::Cpu, precision, pictures: PictureSettings::default(), threads: 1 }
+    Settings { device: Device::Cpu, precision, options: Options::default(), threads: 1 }
 }
 
 pub fn model(name: &str, modality: Modality) -> Model {

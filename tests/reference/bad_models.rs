@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use hyperslab::model::device::Precision;
-use hyperslab::model::{Modality, PictureSettings, Settings, checkpoint, describe, load};
+use hyperslab::model::{Modality, Options, Settings, checkpoint, describe, load};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
@@ -117,8 +117,8 @@ fn a_number_of_patches_is_a_setting_of_naflex_alone() {
 }
 
 fn settings_of(max_num_patches: Option<usize>) -> Settings {
-    let pictures = PictureSettings { max_num_patches, ..PictureSettings::default() };
-    Settings { pictures, ..settings(Precision::F32) }
+    let options = Options { max_num_patches, ..Options::default() };
+    Settings { options, ..settings(Precision::F32) }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use hyperslab::model::siglip::config::TextConfig;
 use hyperslab::model::tower::{Tower, TowerEmbedder};
 use hyperslab::model::weights::Weights;
 use hyperslab::model::{
-    Item, Modality, PictureSettings, Prepared, describe, json, load, preprocessing, siglip, siglip2,
+    Item, Modality, Options, Prepared, describe, json, load, preprocessing, siglip, siglip2,
 };
 use ndarray::Array2;
 
@@ -188,7 +188,7 @@ fn an_empty_slot_changes_no_neighbour() {
 #[test]
 fn provenance_is_canonical_and_complete() {
     let provenance = |name: &str, modality| {
-        let read = preprocessing(&fixtures().join(name), modality, PictureSettings::default());
+        let read = preprocessing(&fixtures().join(name), modality, &Options::default());
         read.expect("sound").provenance
     };
     assert_eq!(

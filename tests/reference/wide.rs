@@ -5,9 +5,9 @@ use std::path::Path;
 
 use half::bf16;
 use hyperslab::model::device::Precision;
+use hyperslab::model::grid::Grid;
 use hyperslab::model::siglip::config::{BlockConfig, TextConfig};
 use hyperslab::model::siglip::text::TextTower;
-use hyperslab::model::siglip2::Grid;
 use hyperslab::model::weights::{Loader, Weights};
 use hyperslab::model::{json, layers, siglip, siglip2};
 use ndarray::Array2;
@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Array, check_bf16, expected, fixtures, flat, largest_difference};
 
-const TOLERANCE: f64 = 2e-5;
+pub const TOLERANCE: f64 = 2e-5;
 
 /// The output function of `SplitMix64`.
 fn splitmix64(counter: u64) -> u64 {
@@ -28,13 +28,13 @@ fn splitmix64(counter: u64) -> u64 {
 }
 
 /// Numbers in [-1, 1) that depend on the name and their place alone.
-fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
+pub fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
     let seed = u64::from(crc32fast::hash(name.as_bytes())) << 32;
     (0..count as u64).map(move |i| (splitmix64(seed.wrapping_add(i)) >> 40) as f64 / f64::from(1 << 23) - 1.0)
 }
 
 /// A weight from the counter, as it is stored.
-fn counted(name: &str, shape: &[usize]) -> Vec<u8> {
+pub fn counted(name: &str, shape: &[usize]) -> Vec<u8> {
     let norm = name.contains("norm") && name.ends_with("weight");
     let table = name.contains("embedding.weight") && !name.contains("patch") || name.contains("probe");
     let fan_in: usize = shape[1..].iter().product();
@@ -102,7 +102,7 @@ fn shapes(
     all
 }
 
-fn write_weights(shapes: &[(String, Vec<usize>)], folder: &Path) -> Weights {
+pub fn write_weights(shapes: &[(String, Vec<usize>)], folder: &Path) -> Weights {
     let data: Vec<_> = shapes.iter().map(|(name, shape)| counted(name, shape)).collect();
     let views = shapes.iter().zip(&data).map(|((name, shape), data)| {
         (name.clone(), TensorView::new(Dtype::BF16, shape.clone(), data).expect("a view"))

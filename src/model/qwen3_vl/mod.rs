@@ -29,7 +29,7 @@ pub use embedder::{checked, image as image_embedder, load, preprocessing, text a
 #[cfg(feature = "engine")]
 pub use preprocess::Preprocess;
 #[cfg(feature = "engine")]
-pub use prompt::Prompt;
+pub use prompt::{Prompt, Sequence};
 #[cfg(feature = "engine")]
 pub use size::{PixelRange, smart_resize};
 
