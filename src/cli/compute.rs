@@ -19,8 +19,8 @@ pub struct ModelArgs {
     /// What the model computes in [default: bf16 on a GPU, f32 on a CPU]
     #[arg(long, env = "HYPERSLAB_PRECISION", value_name = "TYPE")]
     pub precision: Option<PrecisionArg>,
-    /// What becomes of transparency: drop (shows the hidden colour, as the reference does), white, black,
-    /// or #RRGGBB [default: drop]
+    /// What becomes of transparency: drop (shows the hidden colour, as SigLIP's reference does), qwen (RGBA on
+    /// white, as Qwen's does), white, black, or #RRGGBB [default: as the model's reference does]
     #[arg(long, env = "HYPERSLAB_BACKGROUND", value_name = "COLOUR")]
     pub background: Option<String>,
     /// The most patches a picture becomes, for models of variable resolution (SigLIP 2 NaFlex): more of them
@@ -28,13 +28,42 @@ pub struct ModelArgs {
     /// published]
     #[arg(long, env = "HYPERSLAB_MAX_NUM_PATCHES", value_name = "N", value_parser = at_least_one)]
     pub max_num_patches: Option<usize>,
-    /// Items computed together; part of what makes results bit-identical [default: GPU: 512 captions,
+    /// Items computed together by SigLIP; part of what makes results bit-identical [default: GPU: 512 captions,
     /// 128 views; CPU: 32 captions, 8 views]
     #[arg(long, env = "HYPERSLAB_BATCH_SIZE", value_name = "N", value_parser = at_least_one)]
     pub batch_size: Option<usize>,
+    /// Tokens computed together by Qwen, padding included; part of what makes results bit-identical [default:
+    /// GPU: what its memory holds beside the model, 32768 at most; CPU: 2048]
+    #[arg(long, env = "HYPERSLAB_MAX_TOKENS_PER_BATCH", value_name = "N", value_parser = at_least_one)]
+    pub max_tokens_per_batch: Option<usize>,
+    /// What the vectors are for, in words, for models that are told: Qwen3-VL-Embedding, and queries of
+    /// Qwen3-Embedding [default: as the model's reference has it]
+    #[arg(long, env = "HYPERSLAB_INSTRUCTION", value_name = "TEXT")]
+    pub instruction: Option<String>,
+    /// What texts are to Qwen3-Embedding: document (what is searched) or query (what is searched for)
+    /// [default: document]
+    #[arg(long, env = "HYPERSLAB_TEXT_FORM", value_name = "FORM")]
+    pub text_form: Option<TextFormArg>,
+    /// Components that are kept of a vector, for models trained to be cut (Qwen's); it is normalised
+    /// afterwards. For `plan` without a model: the length of vectors [default: all]
+    #[arg(long, env = "HYPERSLAB_DIM", value_name = "N", value_parser = at_least_one)]
+    pub dim: Option<usize>,
 }
 
-layered!("model", ModelArgs { model, precision, background, max_num_patches, batch_size });
+layered!(
+    "model",
+    ModelArgs {
+        model,
+        precision,
+        background,
+        max_num_patches,
+        batch_size,
+        max_tokens_per_batch,
+        instruction,
+        text_form,
+        dim
+    }
+);
 
 /// How a job runs, as typed.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -71,6 +100,14 @@ pub enum PrecisionArg {
     F32,
     Bf16,
     F16,
+}
+
+/// What a text is, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextFormArg {
+    Document,
+    Query,
 }
 
 /// A device, as typed.

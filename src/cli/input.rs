@@ -21,6 +21,9 @@ pub struct InputArgs {
     /// or .csv of two columns without header; each also .gz
     #[arg(long, env = "HYPERSLAB_CAPTIONS", value_name = "FILE")]
     pub captions: Option<PathBuf>,
+    /// Captions in Chinese, in the same forms; for Qwen, which keeps them in a group of their own
+    #[arg(long, env = "HYPERSLAB_CAPTIONS_ZH", value_name = "FILE")]
+    pub captions_zh: Option<PathBuf>,
     /// Views: folders, .tar and .zip files of pictures named by numbers, <ROOT>/<asset id>/000.png; an id may
     /// contain slashes
     #[arg(long, env = "HYPERSLAB_RENDERS", value_name = "ROOT")]
@@ -46,7 +49,8 @@ pub struct InputArgs {
     /// repeated
     #[arg(long, env = "HYPERSLAB_VIEW_GLOB", value_name = "GLOB")]
     pub view_glob: Option<Vec<String>>,
-    /// Views taken of each asset, in order of name: all, a number (spread evenly), or every:K [default: all]
+    /// Views taken of each asset, in order of name: all, a number (spread evenly), or every:K [default: all; of
+    /// Qwen, which makes one vector of them, 8]
     #[arg(long, env = "HYPERSLAB_VIEWS", value_name = "WHICH")]
     pub views: Option<Views>,
     /// Only the first N assets of each file, in order of the ids that are stored: for a trial
@@ -69,6 +73,7 @@ layered!(
     "input",
     InputArgs {
         captions,
+        captions_zh,
         renders,
         renders_list,
         layout,
@@ -85,12 +90,14 @@ layered!(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputSettings {
     pub captions: Option<PathBuf>,
+    pub captions_zh: Option<PathBuf>,
     pub renders: Option<PathBuf>,
     pub renders_list: Option<PathBuf>,
     pub layout: Layout,
     /// None: views are named by numbers.
     pub view_glob: Vec<String>,
-    pub views: Views,
+    /// `None`: as the family has it.
+    pub views: Option<Views>,
     pub max_assets: Option<u64>,
     pub id_map: Option<PathBuf>,
     pub ids: Ids,
@@ -109,11 +116,12 @@ impl InputArgs {
         }
         Ok(InputSettings {
             captions: self.captions,
+            captions_zh: self.captions_zh,
             renders: self.renders,
             renders_list: self.renders_list,
             layout: self.layout.unwrap_or_default(),
             view_glob: self.view_glob.unwrap_or_default(),
-            views: self.views.unwrap_or_default(),
+            views: self.views,
             max_assets: self.max_assets,
             id_map: self.id_map,
             ids: self.ids.unwrap_or_default(),

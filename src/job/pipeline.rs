@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! feeder ──items──> decoding threads ──prepared──> model thread ──blocks──> the rank's main thread
-//!    └──────────batches, in order──────────────────────┘
+//!    └──────────windows, in order──────────────────────┘
 //! ```
-//! Every arrow is a bounded queue, so memory is bounded by settings and never by the data set. Batches
-//! keep their order and their slots: each has a channel of its own on which its items arrive in any order.
+//! Every arrow is a bounded queue, so memory is bounded by settings and never by the data set. Windows, the
+//! rows from which batches are made, keep their order: each has a channel of its own on which its items arrive
+//! in any order.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,17 +17,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use ndarray::{Array2, s};
+use ndarray::Array2;
 
 use super::spans::{Span, Spans, Stopwatch};
 use crate::comm::shielded;
 use crate::error::{Context, Error, Exit, ItemError, ItemErrorKind, Result};
 use crate::input::{ReadError, Row, Spool, View, ViewReader};
 use crate::model::{self, Embedder, Item, Model, Prepared, Preparer};
-use crate::plan;
+use crate::plan::Batching;
 
-/// Batches that may be decoded ahead of the model.
-const BATCHES_AHEAD: usize = 3;
+/// Windows that may be decoded ahead of the model.
+const WINDOWS_AHEAD: usize = 3;
+/// Items that may wait for a decoding thread.
+const ITEMS_AHEAD_MAX: usize = 1024;
 /// How long the end of a job waits for its threads.
 const END_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often, and how long apart, a file is read again after an error that may pass.
@@ -36,7 +40,7 @@ const READ_PAUSE: Duration = Duration::from_millis(500);
 pub struct PipelineSettings {
     /// Where the views' paths begin.
     pub renders: PathBuf,
-    pub batch_size: usize,
+    pub batching: Batching,
     pub decode_threads: usize,
     /// libtorch's threads inside one operation on a CPU.
     pub model_threads: usize,
@@ -78,8 +82,8 @@ impl Pipeline {
         // threads that wait on them end.
         let mut pipeline =
             Self { blocks: None, ending: Arc::default(), model_thread: None, other_threads: Vec::new() };
-        let (batch_sender, batches) = bounded(BATCHES_AHEAD);
-        let (item_sender, items) = bounded(settings.batch_size);
+        let (window_sender, windows) = bounded(WINDOWS_AHEAD);
+        let (item_sender, items) = bounded(settings.batching.window_rows().min(ITEMS_AHEAD_MAX));
         let (block_sender, blocks) = bounded(settings.blocks_ahead);
         pipeline.blocks = Some(blocks);
         let reader = Arc::new(ViewReader::new(settings.renders));
@@ -90,14 +94,15 @@ impl Pipeline {
         }
         // Only the decoding threads hold this end: when they are gone, the feeder must notice.
         drop(items);
-        let feeder =
-            Feeder { spool, batch_size: settings.batch_size, batches: batch_sender, items: item_sender };
+        let batching = settings.batching;
+        let feeder = Feeder { spool, batching, windows: window_sender, items: item_sender };
         pipeline.other_threads.push(spawn("feed", move || feeder.run(share))?);
         let (mut embedder, threads) = (model.embedder, settings.model_threads);
         let ending = Arc::clone(&pipeline.ending);
         pipeline.model_thread = Some(spawn("model", move || {
             model::device::set_model_threads(threads);
-            compute_blocks(embedder.as_mut(), &batches, &block_sender, &ending)
+            let model = ModelThread { embedder: embedder.as_mut(), batching };
+            model.compute_blocks(&windows, &block_sender, &ending)
         })?);
         Ok(pipeline)
     }
@@ -146,7 +151,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
         .context(|| format!("cannot start a {name} thread"))
 }
 
-/// An item's outcome in its batch.
+/// An item's outcome in its window.
 type Slot = (usize, std::result::Result<Prepared, Failure>);
 
 /// Whose fault it is that an item has nothing to embed.
@@ -170,20 +175,20 @@ struct Task {
     done: Sender<Slot>,
 }
 
-/// A batch on its way to the model: its items arrive on `slots`.
-struct Batch {
+/// Rows on their way to the model, which makes batches of them: their items arrive on `slots`.
+struct Window {
     block: u64,
     /// Rows of the whole block.
     block_rows: usize,
-    /// The batch's rows within the block.
+    /// The window's rows within the block.
     rows: Range<usize>,
     slots: Receiver<Slot>,
 }
 
 struct Feeder {
     spool: Arc<Spool>,
-    batch_size: usize,
-    batches: Sender<Result<Batch>>,
+    batching: Batching,
+    windows: Sender<Result<Window>>,
     items: Sender<Task>,
 }
 
@@ -198,7 +203,7 @@ impl Feeder {
                     }
                 }
                 Err(error) => {
-                    let _ = self.batches.send(Err(error));
+                    let _ = self.windows.send(Err(error));
                     return;
                 }
             }
@@ -208,10 +213,10 @@ impl Feeder {
     fn feed(&self, block: u64, rows: Vec<Row>) -> Option<()> {
         let block_rows = rows.len();
         let mut rows = rows.into_iter();
-        for range in plan::batches(block_rows, self.batch_size) {
+        for range in self.batching.windows(block_rows) {
             let (done, slots) = bounded(range.len());
             let items = rows.by_ref().take(range.len());
-            self.batches.send(Ok(Batch { block, block_rows, rows: range, slots })).ok()?;
+            self.windows.send(Ok(Window { block, block_rows, rows: range, slots })).ok()?;
             for (slot, row) in items.enumerate() {
                 self.items.send(Task { slot, row, done: done.clone() }).ok()?;
             }
@@ -269,71 +274,96 @@ fn read_view(reader: &ViewReader, view: &View) -> std::result::Result<Vec<u8>, F
     }
 }
 
-/// The model thread: batches in order, gathered into blocks.
-fn compute_blocks(
-    embedder: &mut dyn Embedder,
-    batches: &Receiver<Result<Batch>>,
-    blocks: &Sender<Result<BlockRows>>,
-    ending: &AtomicBool,
-) -> Spans {
-    let mut watch = Stopwatch::start(Span::Decode);
-    let mut block: Option<BlockRows> = None;
-    for batch in batches {
-        let outcome = batch.and_then(|batch| {
-            let rows = block.get_or_insert_with(|| BlockRows {
-                block: batch.block,
-                vectors: Array2::zeros((batch.block_rows, embedder.dim())),
-                failures: Vec::new(),
-            });
-            compute_batch(embedder, &batch, rows, &mut watch)?;
-            Ok(batch.rows.end == batch.block_rows)
-        });
-        watch.switch(Span::Write);
-        let goes_on = match outcome {
-            Ok(true) => block.take().is_none_or(|rows| blocks.send(Ok(rows)).is_ok()),
-            Ok(false) => true,
-            Err(error) => {
-                // Nobody is left to tell if the receiver has gone.
-                let _ = blocks.send(Err(error));
-                false
-            }
-        };
-        if !goes_on || ending.load(Ordering::Relaxed) {
-            break;
-        }
-        watch.switch(Span::Decode);
-    }
-    watch.stop()
+/// The model thread: windows in order, cut into batches, gathered into blocks.
+struct ModelThread<'a> {
+    embedder: &'a mut dyn Embedder,
+    batching: Batching,
 }
 
-fn compute_batch(
-    embedder: &mut dyn Embedder,
-    batch: &Batch,
-    block: &mut BlockRows,
-    watch: &mut Stopwatch,
-) -> Result<()> {
-    let mut slots: Vec<Option<Prepared>> = batch.rows.clone().map(|_| None).collect();
-    let mut failures = Vec::new();
-    for (slot, outcome) in batch.slots.iter().take(slots.len()) {
-        match outcome {
-            Ok(prepared) => slots[slot] = Some(prepared),
-            Err(Failure::Item(error)) => failures.push((batch.rows.start + slot, error)),
-            Err(Failure::Rank(error)) => return Err(error),
+impl ModelThread<'_> {
+    fn compute_blocks(
+        mut self,
+        windows: &Receiver<Result<Window>>,
+        blocks: &Sender<Result<BlockRows>>,
+        ending: &AtomicBool,
+    ) -> Spans {
+        let mut watch = Stopwatch::start(Span::Decode);
+        let mut block: Option<BlockRows> = None;
+        for window in windows {
+            let outcome = window.and_then(|window| {
+                let rows = block.get_or_insert_with(|| BlockRows {
+                    block: window.block,
+                    vectors: Array2::zeros((window.block_rows, self.embedder.dim())),
+                    failures: Vec::new(),
+                });
+                self.compute_window(&window, rows, &mut watch)?;
+                Ok(window.rows.end == window.block_rows)
+            });
+            watch.switch(Span::Write);
+            let goes_on = match outcome {
+                Ok(true) => block.take().is_none_or(|rows| blocks.send(Ok(rows)).is_ok()),
+                Ok(false) => true,
+                Err(error) => {
+                    // Nobody is left to tell if the receiver has gone.
+                    let _ = blocks.send(Err(error));
+                    false
+                }
+            };
+            if !goes_on || ending.load(Ordering::Relaxed) {
+                break;
+            }
+            watch.switch(Span::Decode);
         }
+        watch.stop()
     }
-    watch.switch(Span::Model);
-    // A batch with nothing in it is not worth computing; its rows are all marked below.
-    if slots.iter().any(Option::is_some) {
-        let vectors = embedder.embed(&slots)?;
-        block.vectors.slice_mut(s![batch.rows.clone(), ..]).assign(&vectors);
-        let not_finite = (vectors.outer_iter().zip(&slots).enumerate())
-            .filter(|(_, (vector, slot))| slot.is_some() && !vector.iter().all(|value| value.is_finite()))
-            .map(|(slot, _)| (batch.rows.start + slot, ItemError::new(ItemErrorKind::NotFinite, "")));
-        failures.extend(not_finite);
+
+    fn compute_window(
+        &mut self,
+        window: &Window,
+        block: &mut BlockRows,
+        watch: &mut Stopwatch,
+    ) -> Result<()> {
+        let mut slots: Vec<Option<Prepared>> = window.rows.clone().map(|_| None).collect();
+        // In order of rows, whatever the order in which decoding threads finish: files must not depend on it.
+        let mut failures = BTreeMap::new();
+        for (slot, outcome) in window.slots.iter().take(slots.len()) {
+            match outcome {
+                Ok(prepared) => slots[slot] = Some(prepared),
+                Err(Failure::Item(error)) => drop(failures.insert(window.rows.start + slot, error)),
+                Err(Failure::Rank(error)) => return Err(error),
+            }
+        }
+        watch.switch(Span::Model);
+        let tokens: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(Prepared::tokens)).collect();
+        for batch in self.batching.batches(&tokens) {
+            let items: Vec<_> = batch.iter().map(|&slot| slots[slot].take()).collect();
+            let rows: Vec<_> = batch.iter().map(|slot| window.rows.start + slot).collect();
+            failures.extend(self.compute_batch(&items, &rows, &mut block.vectors)?);
+        }
+        watch.switch(Span::Decode);
+        block.failures.extend(failures);
+        Ok(())
     }
-    watch.switch(Span::Decode);
-    // Decoding threads finish in any order; files must not depend on it.
-    failures.sort_by_key(|(row, _)| *row);
-    block.failures.append(&mut failures);
-    Ok(())
+
+    /// Puts the vectors of a batch into their rows; returns the items whose vector is none.
+    fn compute_batch(
+        &mut self,
+        items: &[Option<Prepared>],
+        rows: &[usize],
+        vectors: &mut Array2<f32>,
+    ) -> Result<Vec<(usize, ItemError)>> {
+        // A batch with nothing in it is not worth computing; its rows are all marked.
+        if items.iter().all(Option::is_none) {
+            return Ok(Vec::new());
+        }
+        let computed = self.embedder.embed(items)?;
+        let mut not_finite = Vec::new();
+        for ((vector, item), &row) in computed.outer_iter().zip(items).zip(rows) {
+            if item.is_some() && !vector.iter().all(|value| value.is_finite()) {
+                not_finite.push((row, ItemError::new(ItemErrorKind::NotFinite, "")));
+            }
+            vectors.row_mut(row).assign(&vector);
+        }
+        Ok(not_finite)
+    }
 }

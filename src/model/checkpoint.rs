@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
 use super::json;
@@ -47,6 +48,10 @@ pub const SMALL_FILES: [&str; 12] = [
 /// Every file that decides which ids a caption becomes.
 const TOKENIZER_FILES: [&str; 4] = [SPECIAL_TOKENS, SPIECE, TOKENIZER, TOKENIZER_CONFIG];
 
+/// The header of a safetensors file is its length (8 bytes, little-endian) and that much JSON.
+const LENGTH_BYTES: u64 = 8;
+/// As the safetensors crate has it: no real header comes near, and a broken length would.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
 /// SHA-256 of what a model is made of, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digests {
@@ -131,6 +136,54 @@ pub fn sampled_digest(dir: &Path) -> Result<String> {
         }
     }
     Ok(hexadecimal(&hasher.finalize()))
+}
+
+/// How many numbers the weights are that a model may need.
+///
+/// # Errors
+/// Files that are missing or broken, by name.
+pub fn parameters(dir: &Path) -> Result<u64> {
+    let of_file = |name: String| -> Result<u64> {
+        let path = dir.join(name);
+        let file = File::open(&path).context(|| path.display())?;
+        let (_, metadata) = header(&path, &file)?;
+        let tensors = metadata.tensors();
+        let needed = tensors.iter().filter(|(name, _)| !is_left_over(name));
+        Ok(needed.map(|(_, info)| info.shape.iter().product::<usize>() as u64).sum())
+    };
+    weight_files(dir)?.into_iter().map(of_file).sum()
+}
+
+/// Tensors that a checkpoint may hold and nobody needs: what scales SigLIP's logits, what makes words of a
+/// decoder's states, and buffers of positions that old versions of transformers saved.
+pub fn is_left_over(name: &str) -> bool {
+    matches!(name, "logit_scale" | "logit_bias")
+        || name.ends_with(".position_ids")
+        || name.ends_with("rotary_emb.inv_freq")
+        || name.starts_with("lm_head.")
+}
+
+/// The offset at which the data begins, and what the header says of it.
+///
+/// # Errors
+/// A file that is no sound safetensors file.
+pub fn header(path: &Path, file: &File) -> Result<(u64, Metadata)> {
+    let broken = |what: &dyn std::fmt::Display| {
+        Error::new(format!("{}: not a sound safetensors file: {what}", path.display()))
+            .hint("copy or download the file again")
+    };
+    let file_length = file.metadata().context(|| path.display())?.len();
+    let mut length = [0; LENGTH_BYTES as usize];
+    file.read_exact_at(&mut length, 0).map_err(|error| broken(&error))?;
+    let length = u64::from_le_bytes(length);
+    if length > HEADER_BYTES_MAX || length + LENGTH_BYTES > file_length {
+        return Err(broken(&format!("{file_length} bytes cannot hold a header of {length}")));
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, LENGTH_BYTES).map_err(|error| broken(&error))?;
+    // Deserialising checks that the tensors lie side by side and are as long as their shapes say.
+    let metadata = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
+    Ok((LENGTH_BYTES + length, metadata))
 }
 
 fn shards(index: &Path, content: &serde_json::Value) -> Result<Vec<String>> {

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod checkpoint;
 pub mod json;
+pub mod memory;
 pub mod qwen3;
 pub mod qwen3_vl;
 pub mod siglip;
@@ -36,6 +37,8 @@ pub mod weights;
 use std::path::Path;
 
 use serde_json::Value;
+
+use memory::Work;
 
 use crate::error::{Error, Result};
 
@@ -81,6 +84,10 @@ pub struct Description {
     pub image_dim: Option<usize>,
     /// Every caption is truncated to this many tokens (by SigLIP also padded).
     pub max_position_embeddings: usize,
+    /// What computing a caption takes of memory.
+    pub text_work: Work,
+    /// What computing pictures takes of memory.
+    pub image_work: Option<Work>,
 }
 
 impl Description {
@@ -89,6 +96,24 @@ impl Description {
         match modality {
             Modality::Text => Some(self.text_dim),
             Modality::Image => self.image_dim,
+        }
+    }
+
+    /// What computing a kind of item takes of memory; `None` where the model takes none of it.
+    pub fn work(&self, modality: Modality) -> Option<Work> {
+        match modality {
+            Modality::Text => Some(self.text_work),
+            Modality::Image => self.image_work,
+        }
+    }
+}
+
+impl Family {
+    /// The command that embeds with it: `hyperslab embed <this>`.
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Siglip | Self::Siglip2 => "siglip",
+            Self::Qwen3 | Self::Qwen3Vl => "qwen",
         }
     }
 }

@@ -8,16 +8,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 use tch::{Kind, Tensor};
 
 use super::{Settings, checkpoint};
 use crate::error::{Context, Error, Result};
 
-/// The header of a safetensors file is its length (8 bytes, little-endian) and that much JSON.
-const LENGTH_BYTES: u64 = 8;
-/// As the safetensors crate has it: no real header comes near, and a broken length would.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
 /// How much of a tensor is read at once; a whole number of elements of every kind.
 const PIECE_BYTES: usize = 16 << 20;
 
@@ -52,7 +47,7 @@ impl Weights {
 
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let file = File::open(&path).context(|| path.display())?;
-        let (data_start, metadata) = header(&path, &file)?;
+        let (data_start, metadata) = checkpoint::header(&path, &file)?;
         let length = file.metadata().context(|| path.display())?.len();
         let expected = data_start + metadata.data_len() as u64;
         if length != expected {
@@ -205,38 +200,9 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Tensors that a checkpoint may hold and nobody needs: what scales SigLIP's logits, what makes words of a
-/// decoder's states, and buffers of positions that old versions of transformers saved.
-pub fn is_left_over(name: &str) -> bool {
-    matches!(name, "logit_scale" | "logit_bias")
-        || name.ends_with(".position_ids")
-        || name.ends_with("rotary_emb.inv_freq")
-        || name.starts_with("lm_head.")
-}
-
 /// An error of libtorch in one line: its own first line, without the C++ stack below it.
 pub fn torch(what: &str, error: &tch::TchError) -> Error {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     Error::new(format!("{what}: {line}"))
-}
-
-/// The offset at which the data begins, and what the header says of it.
-fn header(path: &Path, file: &File) -> Result<(u64, Metadata)> {
-    let broken = |what: &dyn std::fmt::Display| {
-        Error::new(format!("{}: not a sound safetensors file: {what}", path.display()))
-            .hint("copy or download the file again")
-    };
-    let file_length = file.metadata().context(|| path.display())?.len();
-    let mut length = [0; LENGTH_BYTES as usize];
-    file.read_exact_at(&mut length, 0).map_err(|error| broken(&error))?;
-    let length = u64::from_le_bytes(length);
-    if length > HEADER_BYTES_MAX || length + LENGTH_BYTES > file_length {
-        return Err(broken(&format!("{file_length} bytes cannot hold a header of {length}")));
-    }
-    let mut bytes = vec![0; length as usize];
-    file.read_exact_at(&mut bytes, LENGTH_BYTES).map_err(|error| broken(&error))?;
-    // Deserialising checks that the tensors lie side by side and are as long as their shapes say.
-    let metadata = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
-    Ok((LENGTH_BYTES + length, metadata))
 }

@@ -1,4 +1,4 @@
-//! Rows cut into blocks, blocks into batches and chunks.
+//! Rows cut into blocks, blocks into chunks.
 
 use std::ops::Range;
 
@@ -65,13 +65,6 @@ pub fn chunk_rows(block_rows: u64, row_bytes: u64) -> u64 {
     (1..=most).rev().find(|rows| block_rows.is_multiple_of(*rows)).unwrap_or(1)
 }
 
-/// The batches of a block as ranges of its rows: `batch_size` each (0 counts as 1), the last one
-/// possibly shorter. Shape and slots depend on the block alone, never on what fails or who computes it.
-pub fn batches(rows_in_block: usize, batch_size: usize) -> impl Iterator<Item = Range<usize>> {
-    let step = batch_size.max(1);
-    (0..rows_in_block).step_by(step).map(move |start| start..rows_in_block.min(start.saturating_add(step)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,18 +118,5 @@ mod tests {
                 assert!(rows == 1 || rows * row_bytes <= CHUNK_BYTES_MAX);
             }
         }
-    }
-
-    #[test]
-    fn batches_cover_a_block_once() {
-        for rows in 0..70 {
-            for size in [1, 2, 3, 16, 64, 1000, usize::MAX] {
-                let all: Vec<_> = batches(rows, size).collect();
-                let flat: Vec<_> = all.iter().cloned().flatten().collect();
-                assert_eq!(flat, (0..rows).collect::<Vec<_>>());
-                assert!(all.iter().rev().skip(1).all(|batch| batch.len() == size));
-            }
-        }
-        assert_eq!(batches(3, 0).count(), 3);
     }
 }

@@ -39,7 +39,9 @@ fn examine_model(dir: &Path) -> Result<(String, ModelFacts)> {
     let description = model::describe(dir)?;
     // Reads every header, and compares the length of each file with it.
     Weights::open(dir)?;
-    for modality in [Modality::Text, Modality::Image] {
+    for modality in
+        [Modality::Text, Modality::Image].into_iter().filter(|&kind| description.dim(kind).is_some())
+    {
         let read = || model::preprocessing(dir, modality, &Options::default()).map(drop);
         shielded(read).unwrap_or_else(|panic| {
             Err(Error::new(format!("cannot read the preprocessing of {}: {panic}", dir.display()))

@@ -9,6 +9,7 @@ use super::TOKENS_MAX;
 use crate::error::Result;
 use crate::model::activation::Activation;
 use crate::model::json::Section;
+use crate::model::memory::{Layer, Work};
 use crate::model::{Description, Family, checkpoint, display_name};
 
 /// The defaults in which the decoders of families differ.
@@ -65,6 +66,8 @@ impl Config {
             text_dim: self.decoder.hidden_size,
             image_dim: None,
             max_position_embeddings: self.decoder.tokens_max(),
+            text_work: self.decoder.work(),
+            image_work: None,
         }
     }
 }
@@ -73,6 +76,16 @@ impl DecoderConfig {
     /// The longest sequence that is embedded.
     pub fn tokens_max(&self) -> usize {
         self.max_position_embeddings.min(TOKENS_MAX)
+    }
+
+    /// What computing takes of memory.
+    pub fn work(&self) -> Work {
+        let layer = Layer {
+            hidden_size: self.hidden_size,
+            attention_size: (self.num_heads + 2 * self.num_kv_heads) * self.head_dim,
+            mlp_size: 2 * self.intermediate_size,
+        };
+        Work { values_per_token: layer.values_per_token(), tokens_per_item: None }
     }
 }
 

@@ -10,9 +10,10 @@ use super::decoder::Decoder;
 use super::text::{TextTower, prepared};
 use super::tokens::Tokens;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::checkpoint::is_left_over;
 use crate::model::options::Options;
 use crate::model::tower::TowerEmbedder;
-use crate::model::weights::{Loader, Weights, is_left_over, torch};
+use crate::model::weights::{Loader, Weights, torch};
 use crate::model::{Item, Model, Prepared, Preparer, Preprocessing, Settings};
 
 /// Loads the model.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::model::activation::Activation;
 use crate::model::json::Section;
+use crate::model::memory::{Layer, Work};
 use crate::model::qwen3::config::{DecoderConfig, Defaults, parse_decoder, rope};
 use crate::model::{Description, Family, checkpoint, display_name};
 
@@ -49,6 +50,17 @@ impl VisionConfig {
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_heads
     }
+
+    /// Numbers that are in memory at once for each patch.
+    fn values_per_patch(&self) -> usize {
+        let layer = Layer {
+            hidden_size: self.hidden_size,
+            // Queries and keys are turned in f32, twice the width.
+            attention_size: 5 * self.hidden_size,
+            mlp_size: self.intermediate_size,
+        };
+        layer.values_per_token()
+    }
 }
 
 impl Config {
@@ -88,7 +100,19 @@ impl Config {
             text_dim: self.text.hidden_size,
             image_dim: Some(self.text.hidden_size),
             max_position_embeddings: self.text.tokens_max(),
+            text_work: self.text.work(),
+            image_work: Some(self.image_work()),
         }
+    }
+
+    /// Pictures go through the vision tower and then through the decoder, whichever takes more; what the tower
+    /// gives, for every layer that it is added to, stays.
+    fn image_work(&self) -> Work {
+        let decoder = self.text.work();
+        let patches_of_token = self.vision.merge_size * self.vision.merge_size;
+        let vision = patches_of_token * self.vision.values_per_patch();
+        let features = (1 + self.vision.deepstack.len()) * self.text.hidden_size;
+        Work { values_per_token: decoder.values_per_token.max(vision) + features, ..decoder }
     }
 }
 

@@ -12,6 +12,7 @@ use super::preprocess::Preprocess;
 use super::prompt::{Prompt, Sequence};
 use super::vision::VisionTower;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::checkpoint::is_left_over;
 use crate::model::grid::Grid;
 use crate::model::options::Options;
 use crate::model::picture::Background;
@@ -19,7 +20,7 @@ use crate::model::qwen3::decoder::Decoder;
 use crate::model::qwen3::text::TextTower;
 use crate::model::qwen3::{TextPreparer, text_with_prefix};
 use crate::model::tower::TowerEmbedder;
-use crate::model::weights::{Loader, Weights, is_left_over, torch};
+use crate::model::weights::{Loader, Weights, torch};
 use crate::model::{Item, Modality, Model, Prepared, Preparer, Preprocessing, Settings};
 
 /// Loads what is needed for a kind of item; the rest of the weights is checked to be there and of the right

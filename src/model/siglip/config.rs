@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::model::activation::Activation;
 use crate::model::json::Section;
+use crate::model::memory::{Layer, Work};
 use crate::model::{Description, Family, checkpoint, display_name};
 
 /// Both towers.
@@ -74,7 +75,28 @@ impl Config {
             text_dim: self.text.projection_size,
             image_dim: Some(self.vision.blocks.hidden_size),
             max_position_embeddings: self.text.max_position_embeddings,
+            text_work: self.text.work(),
+            image_work: Some(self.vision.blocks.work(self.vision.grid() * self.vision.grid())),
         }
+    }
+}
+
+impl BlockConfig {
+    /// Of a tower whose items all have so many tokens.
+    pub fn work(&self, tokens: usize) -> Work {
+        let layer = Layer {
+            hidden_size: self.hidden_size,
+            attention_size: 3 * self.hidden_size,
+            mlp_size: self.intermediate_size,
+        };
+        Work { values_per_token: layer.values_per_token(), tokens_per_item: Some(tokens) }
+    }
+}
+
+impl TextConfig {
+    /// Of captions, all padded to one length.
+    pub fn work(&self) -> Work {
+        self.blocks.work(self.max_position_embeddings)
     }
 }
 

@@ -12,9 +12,10 @@ use super::text::TextTower;
 use super::tokens::Tokens;
 use super::vision::VisionTower;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::checkpoint::is_left_over;
 use crate::model::layers::{Computed, Stages};
 use crate::model::tower::{Tower, TowerEmbedder, stack};
-use crate::model::weights::{Loader, Weights, is_left_over, torch};
+use crate::model::weights::{Loader, Weights, torch};
 use crate::model::{Item, Modality, Model, Options, Prepared, Preparer, Preprocessing, Settings};
 
 /// Loads one tower; the other's weights are checked to be there and of the right shape, and not read.

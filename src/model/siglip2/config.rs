@@ -47,6 +47,10 @@ impl Config {
             text_dim: self.text.projection_size,
             image_dim: Some(self.vision.blocks.hidden_size),
             max_position_embeddings: self.text.max_position_embeddings,
+            text_work: self.text.work(),
+            image_work: Some(
+                self.vision.blocks.work(self.vision.positions_side * self.vision.positions_side),
+            ),
         }
     }
 }

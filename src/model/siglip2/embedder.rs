@@ -11,13 +11,14 @@ use super::positions::Positions;
 use super::preprocess::{Preprocess, grid_of, prepared};
 use super::vision::VisionTower;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::checkpoint::is_left_over;
 use crate::model::grid::Grid;
 use crate::model::layers::{Computed, Stages};
 use crate::model::siglip::embedder::{preparer_of_views, text_model, text_preprocessing};
 use crate::model::siglip::text::TextTower;
 use crate::model::siglip::tokens::{SIGLIP2_CLASS, Tokens};
 use crate::model::tower::{Tower, TowerEmbedder, stack};
-use crate::model::weights::{Loader, Weights, is_left_over, torch};
+use crate::model::weights::{Loader, Weights, torch};
 use crate::model::{Modality, Model, Options, Prepared, Preparer, Preprocessing, Settings};
 
 /// Loads one tower; the other's weights are checked to be there and of the right shape, and not read.
