@@ -71,12 +71,11 @@ mod engine {
     use crate::cli::{ConfigFile, InputSettings, OutputSettings, layer};
     use crate::comm::World;
     use crate::error::{Error, Exit, Result};
-    use crate::input::Kind;
     use crate::input::views::{Layout, Rule};
-    use crate::job::{self, EmbedRequest, MaxFailures, OutputRequest};
+    use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, OutputRequest};
     use crate::model::PictureSettings;
     use crate::model::device::Precision;
-    use crate::plan::Views;
+    use crate::plan::{Kind, Views};
 
     /// Runs the job, which began at `began`; `say` takes what rank 0 prints. Collective.
     ///
@@ -198,10 +197,12 @@ mod engine {
 
     fn request(kind: Kind, input: &InputSettings, output: &OutputSettings) -> OutputRequest {
         let image = kind == Kind::Image;
+        let captions = input.captions.iter().filter(|_| !image);
         OutputRequest {
+            family: "siglip",
             kind,
             output: output.siglip(kind),
-            captions: input.captions.clone().filter(|_| !image),
+            captions: captions.map(|path| CaptionFile { group: String::new(), path: path.clone() }).collect(),
             renders: input.renders.clone().filter(|_| image),
             renders_list: input.renders_list.clone().filter(|_| image),
             layout: if image { input.layout } else { Layout::default() },

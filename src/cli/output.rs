@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::settings::layered;
-use crate::input::Kind;
+use crate::plan::Kind;
 use crate::store::{Compression, StoredType};
 
 /// The output as typed.
@@ -61,7 +61,7 @@ impl OutputSettings {
     pub fn siglip(&self, kind: Kind) -> PathBuf {
         self.dir.join(match kind {
             Kind::Text => &self.siglip_text,
-            Kind::Image => &self.siglip_image,
+            Kind::Image | Kind::ViewSet => &self.siglip_image,
         })
     }
 }

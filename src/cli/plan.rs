@@ -15,9 +15,9 @@ use clap::Args;
 use super::out::to_stdout;
 use super::{ConfigFile, InputArgs, InputSettings, ModelArgs, OutputArgs, OutputSettings, RunArgs, layer};
 use crate::error::{Context, Error, Exit, Result};
-use crate::input::{Input, Keep, Kind, Naming, captions, views};
+use crate::input::{Input, Keep, Naming, captions, views};
 use crate::plan::{Blocks, chunk_rows, default_block_rows, share};
-use crate::store::{DiskNeed, FileShape, Space};
+use crate::store::{DiskNeed, FileShape, GroupShape, Space};
 use odd::{OddInput, compare_ids};
 use report::{FilePlan, Report, Width};
 
@@ -106,7 +106,7 @@ fn make(args: &PlanArgs, input: &InputSettings, output: &OutputSettings, width: 
     let outputs: Vec<_> = inputs.iter().map(|input| output.siglip(input.kind())).collect();
     let space = Space::of(&output.dir, &outputs)?;
     let ranks = args.ranks();
-    let image = inputs.iter().find(|input| input.kind() == Kind::Image).filter(|_| args.look > 0);
+    let image = inputs.iter().find(|input| input.kind().has_views()).filter(|_| args.look > 0);
     let pictures = image.map(|image| look::at(image, input.renders.as_deref(), args.look)).transpose()?;
     let needed = DiskNeed::most_in_turn(&files.iter().map(|file| file.bytes).collect::<Vec<_>>());
     let mut report = Report {
@@ -193,30 +193,24 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn file(&self, input: &Input) -> FilePlan {
         let table = input.table();
-        let (kind, rows, ranks) = (input.kind(), table.rows(), self.args.ranks());
+        let (kind, rows, ranks) = (input.kind(), input.rows(), self.args.ranks());
         let block_rows = self.input.block_rows.unwrap_or_else(|| default_block_rows(rows));
         let blocks = Blocks::new(rows, block_rows);
         let dim = self.width.of_kind(kind);
-        let shape = FileShape {
-            row_per_view: kind == Kind::Image,
-            assets: table.len() as u64,
-            rows,
-            longest_id: table.longest_id() as u64,
-            dim,
-            block_rows,
-            spool_bytes: input.spool_bytes(),
-        };
+        let group = GroupShape::of(kind, table);
+        let shape =
+            FileShape { kind, groups: vec![group], dim, block_rows, spool_bytes: input.spool_bytes() };
         let path = self.output.siglip(kind);
-        let (rows_per_rank_min, rows_per_rank_max) = rows_per_rank(blocks, ranks);
+        let (rows_per_rank_min, rows_per_rank_max) = rows_per_rank(&blocks, ranks);
         FilePlan {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             exists: path.exists(),
             kind,
-            assets: shape.assets,
+            assets: group.assets,
             views_found: report::histogram(input),
             rows,
             dim,
-            longest_id: shape.longest_id,
+            longest_id: group.longest_id,
             block_rows,
             blocks: blocks.count(),
             chunk_rows: chunk_rows(block_rows, dim * self.output.dtype.size_bytes() as u64),
@@ -229,7 +223,7 @@ impl Planner<'_> {
 }
 
 /// The fewest and the most rows that any of so many ranks computes.
-fn rows_per_rank(blocks: Blocks, ranks: u64) -> (u64, u64) {
+fn rows_per_rank(blocks: &Blocks, ranks: u64) -> (u64, u64) {
     let all = 0..blocks.count();
     let rows = (0..ranks).map(|rank| {
         let mine = share(from_ref(&all), rank, ranks);

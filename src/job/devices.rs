@@ -4,8 +4,8 @@ use super::cores;
 use super::request::EmbedRequest;
 use crate::comm::World;
 use crate::error::{Context, Error, Result};
-use crate::input::Kind;
 use crate::model::device::{self, Device, Precision};
+use crate::plan::Kind;
 
 /// What a rank computes with.
 pub struct RankDevice {
@@ -27,8 +27,10 @@ impl RankDevice {
         match (self.is_gpu(), kind) {
             (true, Kind::Text) => 512,
             (true, Kind::Image) => 128,
+            (true, Kind::ViewSet) => 16,
             (false, Kind::Text) => 32,
             (false, Kind::Image) => 8,
+            (false, Kind::ViewSet) => 1,
         }
     }
 }
@@ -54,7 +56,7 @@ pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
     };
     let cores = cores::usable_cores(world)?;
     let decode_threads = request.decode_threads.unwrap_or(cores);
-    let decodes_views = request.outputs.iter().any(|output| output.kind == Kind::Image);
+    let decodes_views = request.outputs.iter().any(|output| output.kind.has_views());
     if device != Device::Cpu
         && decodes_views
         && world.is_root()

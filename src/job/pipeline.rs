@@ -228,6 +228,7 @@ fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, reader: &ViewRe
             Row::View(view) => {
                 read_view(reader, &view).and_then(|bytes| prepare(preparer, Item::View(&bytes)))
             }
+            Row::ViewSet(_) => Err(Failure::Rank(Error::new("this model takes one view").exit(Exit::Bug))),
         };
         // The model thread has gone only if the job is ending.
         let _ = done.send((slot, outcome));

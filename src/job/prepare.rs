@@ -14,10 +14,12 @@ use super::{spool, start};
 use crate::comm::{World, shielded};
 use crate::error::{Context, Error, Result};
 use crate::hub::ModelFolder;
-use crate::input::{Kind, Spool};
+use crate::input::Spool;
 use crate::model::{self, Description, Modality};
-use crate::plan::Table;
-use crate::store::{Digest, DiskNeed, FileShape, Fingerprint, Header, Lock, OutputPaths, Space, remove};
+use crate::plan::{Kind, Table};
+use crate::store::{
+    Digest, DiskNeed, FileShape, Fingerprint, GroupShape, Header, Lock, OutputPaths, Space, remove,
+};
 
 /// An output that is ready to be computed.
 pub struct Prepared {
@@ -26,7 +28,8 @@ pub struct Prepared {
     pub lock: Option<Lock>,
     pub header: Header,
     pub spool: Arc<Spool>,
-    pub table: Table,
+    /// Of each group.
+    pub tables: Vec<Table>,
     pub start: Start,
     pub modality: Modality,
     pub batch_size: usize,
@@ -35,11 +38,10 @@ pub struct Prepared {
 impl Prepared {
     /// What decides about the size of its files.
     fn shape(&self) -> FileShape {
+        let kind = self.spool.header().kind;
         FileShape {
-            row_per_view: self.modality == Modality::Image,
-            assets: self.table.len() as u64,
-            rows: self.header.rows,
-            longest_id: self.table.longest_id() as u64,
+            kind,
+            groups: self.tables.iter().map(|table| GroupShape::of(kind, table)).collect(),
             dim: self.header.dim,
             block_rows: self.header.block_rows,
             // It is there already, and taken off the free space.
@@ -103,7 +105,7 @@ fn check_disk(request: &EmbedRequest, prepared: &[Prepared]) -> Result<()> {
 /// A block is held in memory and written in one piece.
 fn check_block(header: &Header) -> Result<()> {
     let row_bytes = header.dim * header.stored.size_bytes() as u64;
-    let rows = header.block_rows.min(header.rows);
+    let rows = header.block_rows.min(header.blocks().rows());
     let bytes = u128::from(rows) * u128::from(row_bytes);
     if bytes <= u128::from(ROUND_BYTES_MAX) {
         return Ok(());
@@ -170,20 +172,20 @@ impl Common<'_> {
     fn prepare_locked(&self, output: &OutputRequest, paths: &OutputPaths) -> Result<Prepared> {
         let (world, request) = (self.world, self.request);
         let spool = spool::make_or_open(world, output, paths, request.overwrite)?;
-        let table = spool::broadcast_table(world, &spool)?;
-        if table.rows() == 0 {
+        let tables = spool::broadcast_tables(world, &spool)?;
+        if spool.blocks().rows() == 0 {
             return Err(Error::new(format!("there is nothing to embed for {}", paths.output.display()))
                 .hint("`hyperslab plan` with the same options shows what is found")
                 .on_all_ranks());
         }
         let (modality, dim) = match output.kind {
             Kind::Text => (Modality::Text, self.description.text_dim),
-            Kind::Image => (Modality::Image, self.description.image_dim),
+            Kind::Image | Kind::ViewSet => (Modality::Image, self.description.image_dim),
         };
         let batch_size = request.batch_size.unwrap_or_else(|| self.device.default_batch_size(output.kind));
         let header = Header {
             fingerprint: self.fingerprint(output, &spool, modality, batch_size)?,
-            rows: spool.header().rows,
+            groups: spool.header().groups.clone(),
             block_rows: spool.header().block_rows,
             dim: dim as u64,
             stored: request.stored,
@@ -196,7 +198,7 @@ impl Common<'_> {
         })?;
         let start = serde_json::from_slice(&decided).context(|| "cannot decode the decision")?;
         let paths = paths.clone();
-        Ok(Prepared { paths, lock: None, header, spool, table, start, modality, batch_size })
+        Ok(Prepared { paths, lock: None, header, spool, tables, start, modality, batch_size })
     }
 
     /// What this output's vectors depend on.
@@ -216,7 +218,7 @@ impl Common<'_> {
         });
         let preprocessing = self.world.agree(preprocessing)?.provenance;
         let mut parts = vec![
-            ("kind", output.kind_name().to_owned()),
+            ("kind", output.kind_name()),
             ("plan_sha256", Digest(spool.digest()).to_string()),
             ("weights_sha256", self.weights_sha256.clone()),
             ("tokenizer_sha256", self.tokenizer_sha256.clone()),

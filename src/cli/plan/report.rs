@@ -9,8 +9,9 @@ use super::look::Pictures;
 use super::odd::OddInput;
 use crate::error::Result;
 use crate::hub;
-use crate::input::{Input, Kind};
+use crate::input::Input;
 use crate::model::describe;
+use crate::plan::Kind;
 use crate::store::DiskNeed;
 
 /// Length of a vector of so400m, the model that plans are made for most.
@@ -87,7 +88,7 @@ pub struct FilePlan {
 /// How many of the assets that are taken have how many views.
 pub fn histogram(input: &Input) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
-    if input.kind() == Kind::Image {
+    if input.kind().has_views() {
         let taken = input.all().assets().take(input.table().len());
         taken.for_each(|asset| *counts.entry(asset.count()).or_default() += 1);
     }
@@ -124,7 +125,7 @@ impl Width {
     pub fn of_kind(self, kind: Kind) -> u64 {
         match kind {
             Kind::Text => self.text,
-            Kind::Image => self.image,
+            Kind::Image | Kind::ViewSet => self.image,
         }
     }
 }

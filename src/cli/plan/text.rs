@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use super::odd::OddInput;
 use super::report::{FilePlan, Report};
 use crate::cli::out::{bytes, count, thousands};
-use crate::input::Kind;
+use crate::plan::Kind;
 
 /// More different numbers of views than this are shown in ranges.
 const BARS_MAX: usize = 10;
@@ -69,7 +69,7 @@ impl Report {
         for file in self.files.iter().filter(|file| file.rows == 0) {
             let item = match file.kind {
                 Kind::Text => "caption",
-                Kind::Image => "view",
+                Kind::Image | Kind::ViewSet => "view",
             };
             writeln!(f, "\n{} would be EMPTY: there is no {item}, and embed refuses that", file.file)?;
         }
