@@ -118,7 +118,8 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// Why one item (a caption, a view) has no vector: the class of failure, which the summary counts by.
+/// What failed about one item (a caption, a view, an asset's set of views): the class of failure, which the
+/// summary counts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ItemErrorKind {
     EmptyCaption,
@@ -130,6 +131,10 @@ pub enum ItemErrorKind {
     TooLarge,
     /// The model returned a value that is not finite.
     NotFinite,
+    /// So many of an asset's views: its vector is made from the others.
+    ViewsLeftOut(u32),
+    /// All of an asset's views.
+    NoViewLeft,
 }
 
 impl fmt::Display for ItemErrorKind {
@@ -140,11 +145,14 @@ impl fmt::Display for ItemErrorKind {
             Self::BrokenPicture => "broken picture",
             Self::TooLarge => "picture too large",
             Self::NotFinite => "vector not finite",
+            Self::ViewsLeftOut(_) => "views left out",
+            Self::NoViewLeft => "no view left",
         })
     }
 }
 
-/// Why one item has no vector: data, not the end of the run.
+/// What failed about one item: data, not the end of the run. Nearly always the item has no vector then,
+/// see [`ItemError::has_vector`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemError {
     pub kind: ItemErrorKind,
@@ -157,6 +165,29 @@ impl ItemError {
     pub fn new(kind: ItemErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into() }
     }
+
+    /// The error of an asset of `planned` views, some of which failed: each with its name and why, in order.
+    /// The asset is embedded from the others, if there are any.
+    pub fn of_views(planned: usize, failed: &[(&str, Self)]) -> Self {
+        let n = failed.len();
+        let kind = if n < planned {
+            ItemErrorKind::ViewsLeftOut(u32::try_from(n).unwrap_or(u32::MAX))
+        } else {
+            ItemErrorKind::NoViewLeft
+        };
+        let first = failed.first().map(|(name, error)| format!(": {name}: {error}")).unwrap_or_default();
+        Self::new(kind, format!("{n} of {planned}{first}"))
+    }
+
+    /// How many of the item's views its vector was made without.
+    pub fn views_left_out(&self) -> u32 {
+        if let ItemErrorKind::ViewsLeftOut(n) = self.kind { n } else { 0 }
+    }
+
+    /// Whether the item has a vector all the same, made from the views that did not fail.
+    pub fn has_vector(&self) -> bool {
+        matches!(self.kind, ItemErrorKind::ViewsLeftOut(_))
+    }
 }
 
 impl fmt::Display for ItemError {
@@ -166,5 +197,22 @@ impl fmt::Display for ItemError {
         } else {
             write!(f, "{}: {}", self.kind, self.detail)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asset_keeps_its_vector_while_a_view_is_left() {
+        let broken = ItemError::new(ItemErrorKind::BrokenPicture, "ends early");
+        let failed = [("00003.png", broken.clone()), ("00005.png", broken)];
+        let some = ItemError::of_views(8, &failed);
+        assert_eq!(some.to_string(), "views left out: 2 of 8: 00003.png: broken picture: ends early");
+        assert_eq!((some.has_vector(), some.views_left_out()), (true, 2));
+        let all = ItemError::of_views(2, &failed);
+        assert_eq!(all.to_string(), "no view left: 2 of 2: 00003.png: broken picture: ends early");
+        assert_eq!((all.has_vector(), all.views_left_out()), (false, 0));
     }
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use hyperslab::input::{
-    self, FileStamp, Input, Keep, Kind, Row, Source, Spool, SpoolHeader, SpoolWriter, View, views,
+    self, FileStamp, Input, Keep, Row, Source, Spool, SpoolHeader, SpoolWriter, View, views,
 };
-use hyperslab::plan::{Table, Views};
+use hyperslab::plan::{Kind, RowGroup, Table, Views};
 use hyperslab::{Error, Exit};
 
 fn captions(text: &[u8]) -> Result<input::captions::Captions, Error> {
@@ -189,7 +189,7 @@ fn a_list_in_any_order_equals_the_walk() {
         let listing = read_list(&list).unwrap();
         assert_eq!(listing.odd.ignored.all().first, ["0/0/readme.md"]);
         let input = Input::image(listing.catalog, Views::Evenly(3), Some(20)).unwrap();
-        assert_eq!((input.table().len(), input.table().rows()), (20, 60));
+        assert_eq!((input.table().len(), input.rows()), (20, 60));
         let again = input.write_spool(&spool, None, Source::default()).unwrap();
         assert_eq!(again.digest(), digest);
     }
@@ -226,7 +226,7 @@ fn spools(folder: &Path) -> Vec<Spool> {
     let text = captions(br#"{"a": "one", "b": "", "c/d": "three"}"#).unwrap().catalog;
     let text = Input::text(text, None).unwrap();
     let stamp = FileStamp::of(Path::new("/proc/self/exe")).unwrap();
-    let source = Source { captions: Some(stamp), ..Source::default() };
+    let source = Source { captions: [(String::new(), stamp)].into(), ..Source::default() };
     let list = folder.join("list.tsv");
     fs::write(&list, "a/1.png\t5\na/2.png\t300\nb/c/1.png\t7\nb/c/22.png\t70000\nb/c/3.png\t1\n").unwrap();
     let image = read_list(&list).unwrap().catalog;
@@ -244,12 +244,14 @@ fn a_spool_gives_back_what_was_written() {
     let [text, image] = &spools[..] else { panic!("two spools") };
     for spool in &spools {
         spool.verify().unwrap();
-        assert_eq!(spool.table().unwrap().rows(), spool.blocks().rows());
+        let tables = spool.tables().unwrap();
+        let rows = tables.iter().map(|table| spool.header().kind.rows(table)).sum::<u64>();
+        assert_eq!(rows, spool.blocks().rows());
         assert!(spool.block(spool.blocks().count()).is_err());
     }
     assert_eq!(rows(text), ["one", "", "three"].map(|caption| Row::Caption(caption.to_owned())));
     assert_eq!(text.header().kind, Kind::Text);
-    assert!(text.header().source.captions.is_some());
+    assert!(text.header().source.captions.contains_key(""));
     assert_eq!(image.block(1).unwrap()[1], Row::View(View::file("b/c/22.png", 70000)));
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".tmp")), "{left:?}");
@@ -274,7 +276,7 @@ fn the_digest_covers_content_and_blocks_and_not_the_source() {
 /// Opens and reads everything.
 fn read_all(path: &Path) -> Result<(), Error> {
     let spool = Spool::open(path)?;
-    spool.table()?;
+    spool.tables()?;
     (0..spool.blocks().count()).try_for_each(|block| spool.block(block).map(drop))?;
     spool.verify()
 }
@@ -326,21 +328,21 @@ fn a_spool_takes_the_rows_of_its_table_only() {
     let header = |rows| SpoolHeader {
         kind: Kind::Text,
         block_rows: 4,
-        rows,
+        groups: vec![RowGroup { name: String::new(), rows }],
         assets_left_out: 0,
         source: Source::default(),
     };
-    assert!(SpoolWriter::create(&path, &header(3), table.table()).is_err());
-    let mut writer = SpoolWriter::create(&path, &header(2), table.table()).unwrap();
+    assert!(SpoolWriter::create(&path, &header(3), &[table.table()]).is_err());
+    let mut writer = SpoolWriter::create(&path, &header(2), &[table.table()]).unwrap();
     writer.caption("x").unwrap();
     assert!(writer.view(&View::file("a/1.png", 1)).is_err());
     assert!(writer.finish().is_err(), "a row is missing");
-    let mut writer = SpoolWriter::create(&path, &header(2), table.table()).unwrap();
+    let mut writer = SpoolWriter::create(&path, &header(2), &[table.table()]).unwrap();
     writer.caption("x").unwrap();
     writer.caption("y").unwrap();
     assert!(writer.caption("z").is_err(), "a row too many");
     assert_eq!(rows(&writer.finish().unwrap()).len(), 2);
-    let empty = SpoolWriter::create(&path, &header(0), &Table::default()).unwrap().finish().unwrap();
-    assert_eq!((empty.blocks().count(), empty.table().unwrap().len()), (0, 0));
+    let empty = SpoolWriter::create(&path, &header(0), &[&Table::default()]).unwrap().finish().unwrap();
+    assert_eq!((empty.blocks().count(), empty.tables().unwrap()[0].len()), (0, 0));
     empty.verify().unwrap();
 }

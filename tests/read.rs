@@ -21,7 +21,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn open(name: &str) -> Reader {
-    Reader::open(&fixture(name)).unwrap()
+    Reader::open(&fixture(name), None).unwrap()
 }
 
 /// A copy of a fixture that a test may damage.
@@ -42,7 +42,7 @@ fn changed(name: &str, change: impl FnOnce(&hdf5::File)) -> (TempDir, PathBuf) {
 }
 
 fn open_error(path: &Path) -> Error {
-    Reader::open(path).err().expect("the file must not open")
+    Reader::open(path, None).err().expect("the file must not open")
 }
 
 fn findings(path: &Path) -> String {
@@ -74,7 +74,7 @@ struct Everything {
 }
 
 fn everything(path: &Path) -> hyperslab::Result<Everything> {
-    let reader = Reader::open(path)?;
+    let reader = Reader::open(path, None)?;
     let summary = reader.summary()?;
     let ids: hyperslab::Result<_> =
         reader.iter_prefix("")?.map(|asset| asset.map(|asset| (asset.id, asset.rows))).collect();
@@ -278,7 +278,7 @@ fn a_damaged_chunk_is_named_with_its_assets_and_the_rest_still_reads() {
     assert!(found.contains("block 1: ") && found.contains("rows 20 to 24 do not read"), "{found}");
     assert!(found.contains("assets chair_20, chair_21, chair_22, chair_23"), "{found}");
     assert_eq!(found.lines().count(), 1);
-    let reader = Reader::open(&path).unwrap();
+    let reader = Reader::open(&path, None).unwrap();
     assert_eq!(reader.rows(20..21).unwrap_err().exit, Exit::Damaged);
     assert_eq!(reader.rows(0..20).unwrap().nrows(), 20);
 

@@ -24,7 +24,7 @@ struct Vectors {
 
 impl Vectors {
     fn of(path: &Path) -> Self {
-        let reader = Reader::open(path).unwrap();
+        let reader = Reader::open(path, None).unwrap();
         let assets = reader.iter_prefix("").unwrap().map(|asset| asset.map(|asset| (asset.id, asset.rows)));
         let assets = assets.collect::<Result<_, _>>().unwrap();
         Self { assets, rows: reader.rows(0..reader.n_rows()).unwrap() }

@@ -496,7 +496,7 @@ pub struct Contents {
 
 impl Contents {
     pub fn of(path: &Path) -> Self {
-        let reader = Reader::open(path).unwrap();
+        let reader = Reader::open(path, None).unwrap();
         let assets = reader.iter_prefix("").unwrap().map(|asset| asset.map(|asset| (asset.id, asset.rows)));
         let rows = reader.rows(0..reader.n_rows()).unwrap();
         let failures = reader.failures_of(0..reader.n_rows()).unwrap();

@@ -99,7 +99,7 @@ impl Root {
     fn read(&self, spool: &Spool) -> Found {
         let reader = ViewReader::new(self.path());
         let mut rows = rows(spool).into_iter();
-        let table = spool.table().unwrap();
+        let table = spool.tables().unwrap().remove(0);
         let views = |count: u32, rows: &mut dyn Iterator<Item = View>| {
             let views = rows.take(count as usize);
             views.map(|view| (view.path.clone(), read(&reader, &view))).collect::<Vec<_>>()

@@ -2,25 +2,41 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{InputArgs, ModelArgs, OutputArgs, RunArgs};
+use super::{Family, InputArgs, ModelArgs, OutputArgs, RunArgs};
 
 /// Embed captions and views into HDF5 files; start it with mpirun or srun to use several GPUs
 #[derive(Args, Clone, Debug)]
 #[command(disable_help_subcommand = true)]
 pub struct EmbedArgs {
     #[command(subcommand)]
-    pub family: Family,
+    pub family: FamilyArgs,
 }
 
+/// One line per family.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Family {
-    Siglip(Box<EmbedSiglipArgs>),
+pub enum FamilyArgs {
+    /// Embed with SigLIP or SigLIP 2, of fixed resolution or NaFlex: one vector per caption, one per view
+    #[command(after_help = SIGLIP_EXAMPLES)]
+    Siglip(Box<JobArgs>),
+    /// Embed with Qwen3-VL-Embedding or Qwen3-Embedding: one vector per caption in either language, one per
+    /// asset from several of its views
+    #[command(after_help = QWEN_EXAMPLES)]
+    Qwen(Box<JobArgs>),
 }
 
-/// Embed with SigLIP or SigLIP 2, of fixed resolution or NaFlex: one vector per caption, one per view
+impl FamilyArgs {
+    /// The family, and what was typed for it.
+    pub fn parts(&self) -> (Family, &JobArgs) {
+        match self {
+            Self::Siglip(args) => (Family::Siglip, args),
+            Self::Qwen(args) => (Family::Qwen, args),
+        }
+    }
+}
+
+/// A job as typed.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
-pub struct EmbedSiglipArgs {
+pub struct JobArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -46,7 +62,7 @@ pub enum Only {
     Image,
 }
 
-const EXAMPLES: &str = "\
+const SIGLIP_EXAMPLES: &str = "\
 Examples:
   One process:
     hyperslab embed siglip --model siglip-so400m --captions captions.json --renders renders --output-dir out
@@ -58,6 +74,21 @@ Examples:
 Interrupted or killed, the same command goes on from the last committed round, on any number of ranks. Exit
 code 75 asks for that.";
 
+const QWEN_EXAMPLES: &str = "\
+Examples:
+  One process:
+    hyperslab embed qwen --model Qwen/Qwen3-VL-Embedding-2B --captions captions.json \\
+        --captions-zh captions_zh.json --renders renders --output-dir out
+  Eight GPUs of one node, 1024 of 2048 components, four views of each asset:
+    mpirun -n 8 --bind-to none hyperslab embed qwen --model Qwen/Qwen3-VL-Embedding-2B --dim 1024 \\
+        --renders renders --views 4 --output-dir out
+  Texts alone, as queries:
+    hyperslab embed qwen --model Qwen/Qwen3-Embedding-0.6B --captions queries.json --text-form query
+
+An asset whose views partly fail is embedded from the others, and is listed in /failures all the same.
+Interrupted or killed, the same command goes on from the last committed round, on any number of ranks. Exit
+code 75 asks for that.";
+
 #[cfg(feature = "engine")]
 pub use engine::run;
 
@@ -66,17 +97,16 @@ mod engine {
     use std::path::Path;
     use std::time::Instant;
 
-    use super::{EmbedArgs, EmbedSiglipArgs, Family, Only};
-    use crate::cli::compute::PrecisionArg;
-    use crate::cli::{ConfigFile, InputSettings, OutputSettings, layer};
+    use super::{EmbedArgs, JobArgs, Only};
+    use crate::cli::compute::{PrecisionArg, TextFormArg};
+    use crate::cli::{ConfigFile, Family, InputSettings, ModelArgs, OutputSettings, layer};
     use crate::comm::World;
     use crate::error::{Error, Exit, Result};
-    use crate::input::Kind;
     use crate::input::views::{Layout, Rule};
-    use crate::job::{self, EmbedRequest, MaxFailures, OutputRequest};
-    use crate::model::Options;
+    use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, OutputRequest};
     use crate::model::device::Precision;
-    use crate::plan::Views;
+    use crate::model::{Options, TextForm};
+    use crate::plan::{Kind, Views};
 
     /// Runs the job, which began at `began`; `say` takes what rank 0 prints. Collective.
     ///
@@ -89,13 +119,14 @@ mod engine {
         began: Instant,
         say: &mut dyn FnMut(&str),
     ) -> Result<()> {
-        let Family::Siglip(args) = &args.family;
-        let request = world.agree(resolve(args, config))?;
+        let (family, args) = args.family.parts();
+        let request = world.agree(resolve(family, args, config))?;
         job::embed(world, &request, began, say)
     }
 
     /// What was typed, as what it means.
-    fn resolve(args: &EmbedSiglipArgs, config: Option<&Path>) -> Result<EmbedRequest> {
+    fn resolve(family: Family, args: &JobArgs, config: Option<&Path>) -> Result<EmbedRequest> {
+        refuse_of_others(family, args)?;
         let file = ConfigFile::load(config)?;
         let model = layer(&args.model, &file)?;
         let run = layer(&args.run, &file)?;
@@ -111,8 +142,8 @@ mod engine {
         };
         let max_failures = run.max_failures.as_deref().unwrap_or("10%");
         Ok(EmbedRequest {
-            model: model.model.ok_or_else(missing)?,
-            outputs: outputs(args.only, &input, &output).map_err(usage)?,
+            model: model.model.clone().ok_or_else(missing)?,
+            outputs: outputs(family, args.only, &input, &output).map_err(usage)?,
             device: run.device.map_or_else(Default::default, Into::into),
             share_gpu: run.share_gpu.unwrap_or(false),
             precision: model.precision.map(|precision| match precision {
@@ -120,14 +151,11 @@ mod engine {
                 PrecisionArg::Bf16 => Precision::Bf16,
                 PrecisionArg::F16 => Precision::F16,
             }),
-            options: Options {
-                background: model.background.as_deref().map(str::parse).transpose().map_err(usage)?,
-                max_num_patches: model.max_num_patches,
-                ..Options::default()
-            },
+            options: options(family, &model).map_err(usage)?,
             stored: output.dtype,
             compression: output.compression,
             batch_size: bounded("batch-size", model.batch_size, 1 << 16)?,
+            max_tokens_per_batch: bounded("max-tokens-per-batch", model.max_tokens_per_batch, 1 << 24)?,
             decode_threads: bounded("decode-threads", run.decode_threads, 1 << 12)?,
             threads: bounded("threads", run.threads, 1 << 12)?.unwrap_or(1),
             max_failures: max_failures
@@ -136,6 +164,45 @@ mod engine {
             round_blocks: run.round_blocks,
             overwrite: args.overwrite,
             seal: !args.no_seal,
+        })
+    }
+
+    /// Options of the other family, where they were typed. What a file holds may serve both.
+    fn refuse_of_others(family: Family, args: &JobArgs) -> Result<()> {
+        let (alien, why) = match family {
+            Family::Siglip => (
+                [
+                    ("--captions-zh", args.input.captions_zh.is_some()),
+                    ("--max-tokens-per-batch", args.model.max_tokens_per_batch.is_some()),
+                ],
+                "belongs to `embed qwen`; SigLIP's captions are one file, its batches a number of items",
+            ),
+            Family::Qwen => (
+                [
+                    ("--batch-size", args.model.batch_size.is_some()),
+                    ("--max-num-patches", args.model.max_num_patches.is_some()),
+                ],
+                "belongs to `embed siglip`; Qwen's batches are a number of tokens (--max-tokens-per-batch)",
+            ),
+        };
+        match alien.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Error::new(format!("{option} {why}")).exit(Exit::Usage)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is asked of the model, without what a file says for the other family.
+    fn options(family: Family, model: &ModelArgs) -> Result<Options> {
+        let is_qwen = family == Family::Qwen;
+        Ok(Options {
+            background: model.background.as_deref().map(str::parse).transpose()?,
+            max_num_patches: model.max_num_patches.filter(|_| !is_qwen),
+            instruction: model.instruction.clone(),
+            form: model.text_form.map(|form| match form {
+                TextFormArg::Document => TextForm::Document,
+                TextFormArg::Query => TextForm::Query,
+            }),
+            dim: model.dim,
         })
     }
 
@@ -151,6 +218,7 @@ mod engine {
 
     /// The files to make: those whose input is there, or the one that `--only` names.
     fn outputs(
+        family: Family,
         only: Option<Only>,
         input: &InputSettings,
         output: &OutputSettings,
@@ -162,32 +230,18 @@ mod engine {
             return Err(Error::new("--renders-list names views, but not where they are")
                 .hint("add --renders ROOT: the list's paths are relative to it"));
         }
+        check_names(family, output)?;
         let wanted = |kind, given: bool, needs: &str| match only {
             Some(only) if only != kind => Ok(false),
             Some(_) if !given => Err(Error::new(format!("--only asks for a file that needs {needs}"))),
             _ => Ok(given),
         };
-        let files = [&output.siglip_text, &output.siglip_image];
-        let is_taken = |name: &str| {
-            let beside = [".partial", ".plan", ".new", ".journal", ".lock", ".tmp"];
-            name == "run.json" || beside.iter().any(|suffix| name.ends_with(suffix))
-        };
-        let is_no_name = |name: &str| matches!(name, "" | "." | "..") || name.contains(['/', '\0']);
-        if let Some(name) = files.iter().find(|name| is_no_name(name) || is_taken(name)) {
-            return Err(Error::new(format!("an output cannot have the name '{name}'")).hint(
-                "--output-dir names the folder, --siglip-text and --siglip-image the files in it; names of what \
-                 stands beside an output (.partial, .plan, .journal, .lock, .tmp, run.json) are taken",
-            ));
-        }
-        if files[0] == files[1] {
-            return Err(Error::new(format!("both outputs would be '{}'", files[0])));
-        }
         let mut requests = Vec::new();
-        if wanted(Only::Text, input.captions.is_some(), "--captions FILE")? {
-            requests.push(request(Kind::Text, input, output));
+        if wanted(Only::Text, !family.captions(input).is_empty(), "--captions FILE")? {
+            requests.push(request(family, Kind::Text, input, output));
         }
         if wanted(Only::Image, views_given, "--renders ROOT")? {
-            requests.push(request(Kind::Image, input, output));
+            requests.push(request(family, family.image_kind(), input, output));
         }
         if requests.is_empty() {
             return Err(
@@ -197,17 +251,41 @@ mod engine {
         Ok(requests)
     }
 
-    fn request(kind: Kind, input: &InputSettings, output: &OutputSettings) -> OutputRequest {
-        let image = kind == Kind::Image;
+    /// Refuses names that a file cannot have, or that stand for something else.
+    fn check_names(family: Family, output: &OutputSettings) -> Result<()> {
+        let files = output.names(family);
+        let is_taken = |name: &str| {
+            let beside = [".partial", ".plan", ".new", ".journal", ".lock", ".tmp"];
+            name == "run.json" || beside.iter().any(|suffix| name.ends_with(suffix))
+        };
+        let is_no_name = |name: &str| matches!(name, "" | "." | "..") || name.contains(['/', '\0']);
+        if let Some(name) = files.iter().find(|name| is_no_name(name) || is_taken(name)) {
+            return Err(Error::new(format!("an output cannot have the name '{name}'")).hint(
+                "--output-dir names the folder, --siglip-text, --siglip-image, --qwen-text and --qwen-image the \
+                 files in it; names of what stands beside an output (.partial, .plan, .journal, .lock, .tmp, run.json) are taken",
+            ));
+        }
+        if files[0] == files[1] {
+            return Err(Error::new(format!("both outputs would be '{}'", files[0])));
+        }
+        Ok(())
+    }
+
+    fn request(family: Family, kind: Kind, input: &InputSettings, output: &OutputSettings) -> OutputRequest {
+        let image = kind.has_views();
+        let captions = if image { Vec::new() } else { family.captions(input) };
+        let file =
+            |(group, path): (&str, &Path)| CaptionFile { group: group.to_owned(), path: path.to_owned() };
         OutputRequest {
+            family: family.name(),
             kind,
-            output: output.siglip(kind),
-            captions: input.captions.clone().filter(|_| !image),
+            output: output.file(family, kind),
+            captions: captions.into_iter().map(file).collect(),
             renders: input.renders.clone().filter(|_| image),
             renders_list: input.renders_list.clone().filter(|_| image),
             layout: if image { input.layout } else { Layout::default() },
             view_glob: if image { input.view_glob.clone() } else { Vec::new() },
-            views: if image { input.views } else { Views::default() },
+            views: if image { family.views(input) } else { Views::default() },
             max_assets: input.max_assets,
             id_map: input.id_map.clone(),
             ids: input.ids,

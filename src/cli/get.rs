@@ -22,7 +22,8 @@ const PROPOSED_MAX: u64 = 3;
 /// Vectors by asset id
 ///
 /// Shows each vector's norm and first components, `--json` all of it. An item that failed has no
-/// vector but a reason. Ids that are not in the file are named on standard error; the exit code is
+/// vector but a reason; where an asset's vector is made from several views, their number is shown, and
+/// which views were left out. Ids that are not in the file are named on standard error; the exit code is
 /// then 3, and the others are printed all the same.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -30,6 +31,7 @@ Examples:
   hyperslab get siglip_text_embeddings.h5 chair_0001 chair_0002
   hyperslab get siglip_image_embeddings.h5 0/10002        all views of an asset
   hyperslab get siglip_image_embeddings.h5 0/10002#3      the view number 3, from 0
+  hyperslab get qwen_text_embeddings.h5 --group english chair_0001
   hyperslab get siglip_text_embeddings.h5 chair_0001 --json | jq -c .vector
   hyperslab get siglip_text_embeddings.h5 0/10002 --id-map index_to_objaverse.json
   hyperslab get siglip_image_embeddings.h5 0/10002 --npy views.npy")]
@@ -39,6 +41,9 @@ pub struct GetArgs {
     /// Asset ids; ID#N is the view number N of an asset, from 0
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<String>,
+    /// In a file with several groups, which one
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
     /// A JSON object of indices and paths of Objaverse: an asset is then found by its index and by its uid,
     /// whichever is stored
     #[arg(long, env = "HYPERSLAB_ID_MAP", value_name = "FILE")]
@@ -56,7 +61,7 @@ pub struct GetArgs {
 /// # Errors
 /// The file does not open, rows do not read, the array cannot be written.
 pub fn run(args: &GetArgs) -> Result<Exit> {
-    let reader = Reader::open(&args.file)?;
+    let reader = Reader::open(&args.file, args.group.as_deref())?;
     let map = args.id_map.as_deref().map(IdMap::read).transpose()?;
     let finder = Finder { reader: &reader, map: map.as_ref() };
     let mut wanted = Vec::new();
@@ -158,10 +163,13 @@ fn split_view(argument: &str) -> Option<(&str, u64)> {
 struct Shown<'a> {
     /// What `get` would find this row by.
     label: &'a str,
+    group: &'a str,
     asset_id: &'a str,
     row: u64,
     /// Where an asset has several.
     view: Option<u64>,
+    /// How many views the vector is made from, where that is several.
+    num_images: Option<i32>,
     vector: ArrayView1<'a, f32>,
     failure: Option<&'a str>,
 }
@@ -169,12 +177,19 @@ struct Shown<'a> {
 /// One line of `--json`.
 #[derive(Serialize)]
 struct JsonRow<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
     asset_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<u64>,
     row: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    num_images: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<&'a str>,
+    /// Of a vector that is made without some views.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vector: Option<Vec<f32>>,
 }
@@ -191,13 +206,17 @@ fn print(reader: &Reader, wanted: &[Wanted], as_json: bool) -> Result<()> {
         for wanted in wanted {
             let vectors = reader.rows(wanted.rows.clone())?;
             let failures = reader.failures_of(wanted.rows.clone())?;
-            for ((view, row), vector) in (wanted.first_view..).zip(wanted.rows.clone()).zip(vectors.rows()) {
+            let num_images = reader.num_images().map(|all| all.of_rows(wanted.rows.clone())).transpose()?;
+            let rows = (wanted.first_view..).zip(wanted.rows.clone()).zip(vectors.rows());
+            for (index, ((view, row), vector)) in rows.enumerate() {
                 let failure = failures.iter().find(|failure| failure.row == row);
                 let shown = Shown {
                     label: &label(wanted, view),
+                    group: reader.group(),
                     asset_id: &wanted.asset_id,
                     row,
                     view: has_views.then_some(view),
+                    num_images: num_images.as_ref().and_then(|all| all.get(index)).copied(),
                     vector,
                     failure: failure.map(|failure| failure.reason.as_str()),
                 };
@@ -210,17 +229,27 @@ fn print(reader: &Reader, wanted: &[Wanted], as_json: bool) -> Result<()> {
 }
 
 impl Shown<'_> {
+    /// Why there is no vector, and else what it was made without.
+    fn failed_or_left_out(&self) -> (Option<&str>, Option<&str>) {
+        if self.num_images.is_some_and(|n| n > 0) { (None, self.failure) } else { (self.failure, None) }
+    }
+
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        let vector = self.failure.is_none().then(|| self.vector.to_vec());
-        let Self { asset_id, row, view, failure, .. } = *self;
-        let line = serde_json::to_string(&JsonRow { asset_id, view, row, failed: failure, vector })?;
-        writeln!(out, "{line}")
+        let (failed, left_out) = self.failed_or_left_out();
+        let vector = failed.is_none().then(|| self.vector.to_vec());
+        let Self { group, asset_id, row, view, num_images, .. } = *self;
+        let row = JsonRow { group, asset_id, view, row, num_images, failed, left_out, vector };
+        writeln!(out, "{}", serde_json::to_string(&row)?)
     }
 
     fn write_text(&self, out: &mut dyn Write, width: usize) -> io::Result<()> {
         write!(out, "{:width$}  row {}", self.label, self.row)?;
-        if let Some(reason) = self.failure {
+        let (failed, left_out) = self.failed_or_left_out();
+        if let Some(reason) = failed {
             return writeln!(out, "  failed: {reason}");
+        }
+        if let Some(n) = self.num_images {
+            write!(out, "  {}", count(n.unsigned_abs().into(), "view"))?;
         }
         let norm = self.vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
         write!(out, "  norm {norm:.4}  [")?;
@@ -228,7 +257,7 @@ impl Shown<'_> {
             write!(out, " {value:7.4}")?;
         }
         let more = if self.vector.len() > HEAD { " …" } else { "" };
-        writeln!(out, "{more} ]")
+        writeln!(out, "{more} ]{}", left_out.map(|reason| format!("  {reason}")).unwrap_or_default())
     }
 }
 
@@ -240,8 +269,9 @@ fn write_npy(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<()> {
     let mut npy = NpyWriter::create(path, n_rows, reader.dim())?;
     let mut n_failed = 0;
     for wanted in wanted {
-        n_failed += reader.failures_of(wanted.rows.clone())?.len() as u64;
-        npy.write(&reader.rows(wanted.rows.clone())?)?;
+        let rows = reader.rows(wanted.rows.clone())?;
+        n_failed += rows.rows().into_iter().filter(|row| row.iter().all(|value| value.is_nan())).count();
+        npy.write(&rows)?;
     }
     npy.finish()?;
     let failed = if n_failed == 0 { String::new() } else { format!(", {n_failed} of them failed (NaN)") };

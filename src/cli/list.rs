@@ -18,10 +18,14 @@ use crate::store::Reader;
 Examples:
   hyperslab list siglip_text_embeddings.h5 | wc -l
   hyperslab list siglip_image_embeddings.h5 --prefix 0/1000 --limit 5
+  hyperslab list qwen_text_embeddings.h5 --group english
   hyperslab list siglip_image_embeddings.h5 --json | jq -r 'select(.rows < 12) | .asset_id'")]
 pub struct ListArgs {
     /// The file
     pub file: PathBuf,
+    /// In a file with several groups, which one
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
     /// Only ids that begin with this
     #[arg(long, default_value = "", hide_default_value = true)]
     pub prefix: String,
@@ -38,7 +42,7 @@ pub struct ListArgs {
 /// # Errors
 /// The file does not open, or its table does not read.
 pub fn run(args: &ListArgs) -> Result<Exit> {
-    let reader = Reader::open(&args.file)?;
+    let reader = Reader::open(&args.file, args.group.as_deref())?;
     let mut assets = reader.iter_prefix(&args.prefix)?.take(args.limit.unwrap_or(usize::MAX)).peekable();
     if assets.peek().is_none() && !args.prefix.is_empty() && args.limit != Some(0) {
         note(format_args!("no asset id begins with '{}'", args.prefix));
@@ -49,7 +53,8 @@ pub fn run(args: &ListArgs) -> Result<Exit> {
             let asset = asset?;
             let rows = asset.rows.end - asset.rows.start;
             if args.json {
-                let line = JsonAsset { asset_id: &asset.id, first_row: asset.rows.start, rows };
+                let (group, first_row) = (reader.group(), asset.rows.start);
+                let line = JsonAsset { group, asset_id: &asset.id, first_row, rows };
                 let line = serde_json::to_string(&line).map_err(io::Error::from)?;
                 writeln!(out, "{line}")?;
             } else if reader.assets().has_views() {
@@ -65,6 +70,8 @@ pub fn run(args: &ListArgs) -> Result<Exit> {
 /// One line of `--json`.
 #[derive(Serialize)]
 struct JsonAsset<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
     asset_id: &'a str,
     first_row: u64,
     rows: u64,

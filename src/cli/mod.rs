@@ -5,6 +5,7 @@ mod compute;
 mod doctor;
 mod embed;
 mod engine;
+mod family;
 mod fetch;
 mod get;
 mod info;
@@ -32,6 +33,7 @@ use crate::error::{Exit, Result};
 
 pub use compute::{ModelArgs, RunArgs};
 pub use engine::exec_engine;
+pub use family::Family;
 pub use input::{InputArgs, InputSettings};
 pub use output::{OutputArgs, OutputSettings};
 #[cfg(feature = "engine")]

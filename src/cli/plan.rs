@@ -5,6 +5,7 @@ mod look;
 mod odd;
 mod report;
 mod sbatch;
+mod target;
 mod text;
 
 use std::path::Path;
@@ -13,13 +14,16 @@ use std::slice::from_ref;
 use clap::Args;
 
 use super::out::to_stdout;
-use super::{ConfigFile, InputArgs, InputSettings, ModelArgs, OutputArgs, OutputSettings, RunArgs, layer};
+use super::{
+    ConfigFile, Family, InputArgs, InputSettings, ModelArgs, OutputArgs, OutputSettings, RunArgs, layer,
+};
 use crate::error::{Context, Error, Exit, Result};
-use crate::input::{Input, Keep, Kind, Naming, captions, views};
-use crate::plan::{Blocks, chunk_rows, default_block_rows, share};
-use crate::store::{DiskNeed, FileShape, Space};
+use crate::input::{Input, Keep, Naming, captions, views};
+use crate::plan::{Blocks, Kind, chunk_rows, default_block_rows, share};
+use crate::store::{DiskNeed, FileShape, GroupShape, Space};
 use odd::{OddInput, compare_ids};
-use report::{FilePlan, Report, Width};
+use report::{FilePlan, Report};
+use target::Target;
 
 /// Show what a job would do: assets, rows, blocks, bytes, time, and what is odd
 #[derive(Args, Clone, Debug)]
@@ -33,9 +37,9 @@ pub struct PlanArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub run: RunArgs,
-    /// The length of vectors, where no model is at hand [default: as of --model, without one 1152, as of so400m]
-    #[arg(long, value_name = "N", help_heading = "Plan")]
-    pub dim: Option<u64>,
+    /// The family of models, where no model is at hand [default: as of --model, without one siglip]
+    #[arg(long, value_name = "FAMILY", help_heading = "Plan")]
+    pub family: Option<Family>,
     /// Ranks that share the rows [default: 1; with --sbatch as many as a node has GPUs]
     #[arg(long, value_name = "N", help_heading = "Plan",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -62,7 +66,7 @@ Examples:
   find renders -type f -printf '%P\\t%s\\n' > views.tsv
   hyperslab plan --renders-list views.tsv
 
-It takes every option of `embed siglip`, and --sbatch writes them into a job script for Slurm.";
+It takes every option of `embed siglip` and `embed qwen`, and --sbatch writes them into a job script for Slurm.";
 
 /// Prints the plan.
 ///
@@ -73,14 +77,16 @@ pub fn run(args: &PlanArgs, config: Option<&Path>) -> Result<Exit> {
     let input = layer(&args.input, &file)?.resolve()?;
     let output = layer(&args.output, &file)?.resolve();
     let model = layer(&args.model, &file)?;
-    let width = Width::of(model.model.as_deref().filter(|_| args.dim.is_none()), args.dim)?;
+    let target = Target::of(&model, args.family)?;
     let script = args.script.file()?;
-    let mut report = make(args, &input, &output, width)?;
-    report.advise(model.background.as_deref().unwrap_or("drop"));
+    let mut report = make(args, &input, &output, &target)?;
+    report.warnings.extend(target.warnings(&input));
+    report.advise(model.background.as_deref().unwrap_or(target.background()));
     if let Some(path) = script {
         let settings = sbatch::Settings {
             input: layer(&args.input, &file)?,
             output: layer(&args.output, &file)?,
+            family: target.family,
             model,
             run: layer(&args.run, &file)?,
             config: file.path(),
@@ -99,19 +105,20 @@ pub fn run(args: &PlanArgs, config: Option<&Path>) -> Result<Exit> {
     })
 }
 
-fn make(args: &PlanArgs, input: &InputSettings, output: &OutputSettings, width: Width) -> Result<Report> {
-    let (inputs, odd) = read(input, if args.look > 0 { Keep::Sample } else { Keep::Counts })?;
-    let planner = Planner { args, input, output, width };
-    let files: Vec<_> = inputs.iter().map(|input| planner.file(input)).collect();
-    let outputs: Vec<_> = inputs.iter().map(|input| output.siglip(input.kind())).collect();
+fn make(args: &PlanArgs, input: &InputSettings, output: &OutputSettings, target: &Target) -> Result<Report> {
+    let (inputs, odd) = read(input, target, if args.look > 0 { Keep::Sample } else { Keep::Counts })?;
+    let planner = Planner { args, input, output, target };
+    let files: Vec<_> = inputs.iter().map(|groups| planner.file(groups)).collect();
+    let kind = |groups: &Vec<Input>| groups.first().map_or(Kind::Text, Input::kind);
+    let outputs: Vec<_> = inputs.iter().map(|groups| output.file(target.family, kind(groups))).collect();
     let space = Space::of(&output.dir, &outputs)?;
     let ranks = args.ranks();
-    let image = inputs.iter().find(|input| input.kind() == Kind::Image).filter(|_| args.look > 0);
+    let image = inputs.iter().flatten().find(|input| input.kind().has_views()).filter(|_| args.look > 0);
     let pictures = image.map(|image| look::at(image, input.renders.as_deref(), args.look)).transpose()?;
     let needed = DiskNeed::most_in_turn(&files.iter().map(|file| file.bytes).collect::<Vec<_>>());
     let mut report = Report {
         output_dir: output.dir.clone(),
-        dim_is_assumed: width.assumed,
+        dim_is_assumed: target.assumed,
         dtype: output.dtype.to_string(),
         compression: output.compression.to_string(),
         ranks,
@@ -136,33 +143,41 @@ impl PlanArgs {
     }
 }
 
-/// Reads the input as far as counts go; of the views, keeps as much as `keep` says.
-fn read(settings: &InputSettings, keep: Keep) -> Result<(Vec<Input>, Vec<OddInput>)> {
+/// Reads the input as far as counts go, the groups of each file; of the views, keeps as much as `keep` says.
+fn read(settings: &InputSettings, target: &Target, keep: Keep) -> Result<(Vec<Vec<Input>>, Vec<OddInput>)> {
     let naming = Naming::read(settings.id_map.as_deref(), settings.ids)?;
-    let mut inputs = Vec::new();
+    let mut files = Vec::new();
     let mut odd = Vec::new();
-    if let Some(path) = &settings.captions {
+    let mut texts = Vec::new();
+    for (group, path) in target.family.captions(settings) {
         let read = captions::read(path, Keep::Counts)?;
         let (named, unnamed) = naming.captions(read.catalog)?;
-        let input = Input::text(named, settings.max_assets)?;
-        odd.extend(odd::of_captions(read.empty, input.duplicates(), unnamed));
-        inputs.push(input);
+        let input = Input::text(named, settings.max_assets)?.named(group);
+        odd.extend(odd::of_captions(read.empty, input.duplicates(), unnamed).into_iter().map(odd::of(group)));
+        texts.push(input);
     }
-    if let Some(listing) = list_views(settings, keep)? {
+    let listing = if target.sees_pictures { list_views(settings, keep)? } else { None };
+    if let Some(listing) = listing {
         let named = naming.views(listing.catalog)?;
         odd.extend(odd::of_views(listing.odd, named.left_out().clone()));
-        inputs.push(Input::image(named, settings.views, settings.max_assets)?);
-    }
-    match &inputs[..] {
-        [] => Err(Error::new("nothing to plan: neither captions nor views were named")
-            .hint("give --captions FILE, --renders ROOT or --renders-list FILE")
-            .exit(Exit::Usage)),
-        [text, image] => {
-            odd.extend(compare_ids(text.all(), image.all()));
-            Ok((inputs, odd))
+        let views = target.family.views(settings);
+        let make =
+            if target.family.image_kind().has_row_per_view() { Input::image } else { Input::view_sets };
+        let image = make(named, views, settings.max_assets)?;
+        for text in &texts {
+            odd.extend(compare_ids(text.all(), image.all()).into_iter().map(odd::of(text.name())));
         }
-        _ => Ok((inputs, odd)),
+        files.push(vec![image]);
     }
+    if !texts.is_empty() {
+        files.insert(0, texts);
+    }
+    if files.is_empty() {
+        return Err(Error::new("nothing to plan: neither captions nor views were named")
+            .hint("give --captions FILE, --renders ROOT or --renders-list FILE")
+            .exit(Exit::Usage));
+    }
+    Ok((files, odd))
 }
 
 /// The views, if any were named. Archives of a list are looked into where their root is
@@ -187,49 +202,52 @@ struct Planner<'a> {
     args: &'a PlanArgs,
     input: &'a InputSettings,
     output: &'a OutputSettings,
-    width: Width,
+    target: &'a Target,
 }
 
 impl Planner<'_> {
-    fn file(&self, input: &Input) -> FilePlan {
-        let table = input.table();
-        let (kind, rows, ranks) = (input.kind(), table.rows(), self.args.ranks());
+    /// What becomes of the groups of one file.
+    fn file(&self, groups: &[Input]) -> FilePlan {
+        let (family, ranks) = (self.target.family, self.args.ranks());
+        let kind = groups.first().map_or(Kind::Text, Input::kind);
+        let rows = groups.iter().map(Input::rows).sum();
         let block_rows = self.input.block_rows.unwrap_or_else(|| default_block_rows(rows));
-        let blocks = Blocks::new(rows, block_rows);
-        let dim = self.width.of_kind(kind);
+        let blocks = Blocks::of_groups(groups.iter().map(Input::rows), block_rows);
+        let dim = self.target.dim(kind);
         let shape = FileShape {
-            row_per_view: kind == Kind::Image,
-            assets: table.len() as u64,
-            rows,
-            longest_id: table.longest_id() as u64,
+            kind,
+            groups: groups.iter().map(|input| GroupShape::of(kind, input.table())).collect(),
             dim,
             block_rows,
-            spool_bytes: input.spool_bytes(),
+            spool_bytes: groups.iter().map(Input::spool_bytes).sum(),
         };
-        let path = self.output.siglip(kind);
-        let (rows_per_rank_min, rows_per_rank_max) = rows_per_rank(blocks, ranks);
+        let path = self.output.file(family, kind);
+        let (rows_per_rank_min, rows_per_rank_max) = rows_per_rank(&blocks, ranks);
+        let named = groups.iter().filter(|input| !input.name().is_empty());
         FilePlan {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             exists: path.exists(),
             kind,
-            assets: shape.assets,
-            views_found: report::histogram(input),
+            groups: named.map(|input| (input.name().to_owned(), input.rows())).collect(),
+            assets: groups.iter().map(|input| input.table().len() as u64).sum(),
+            views_found: report::histogram(groups),
             rows,
             dim,
-            longest_id: shape.longest_id,
+            longest_id: groups.iter().map(|input| input.table().longest_id() as u64).max().unwrap_or(0),
             block_rows,
             blocks: blocks.count(),
             chunk_rows: chunk_rows(block_rows, dim * self.output.dtype.size_bytes() as u64),
             rows_per_rank_min,
             rows_per_rank_max,
             bytes: DiskNeed::of(&shape, self.output.dtype, self.output.compression),
+            memory: self.target.memory(kind),
             seconds: self.args.rate.map(|rate| rows_per_rank_max as f64 / rate),
         }
     }
 }
 
 /// The fewest and the most rows that any of so many ranks computes.
-fn rows_per_rank(blocks: Blocks, ranks: u64) -> (u64, u64) {
+fn rows_per_rank(blocks: &Blocks, ranks: u64) -> (u64, u64) {
     let all = 0..blocks.count();
     let rows = (0..ranks).map(|rank| {
         let mine = share(from_ref(&all), rank, ranks);

@@ -25,6 +25,14 @@ pub enum Layout {
     Chunked { rows: u64, gzip: u8 },
 }
 
+/// What an attribute is written on, by its path from the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object<'a> {
+    /// A group; the empty path is the root.
+    Group(&'a str),
+    Dataset(&'a str),
+}
+
 /// A file open on all ranks of a communicator. Dropping it leaks the handle on purpose (see the
 /// module's words); [`finish`](Self::finish) closes it.
 pub struct ParallelFile {
@@ -67,7 +75,22 @@ impl ParallelFile {
         Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
     }
 
-    /// Creates a dataset of `shape`, whose first dimension counts rows. Collective.
+    /// Creates a group below the root. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports, with path and name.
+    pub fn create_group(&self, name: &str) -> Result<()> {
+        // As the root is made, see `create`.
+        let builder = self.file.create_group_builder().create_intermediate_group(false);
+        builder
+            .with_gcpl(|plist| plist.obj_track_times(false).attr_phase_change(ATTRIBUTES_IN_HEADER_MAX, 0))
+            .create(name)
+            .context(|| format!("cannot create group {name} in {}", self.path.display()))
+            .map(drop)
+    }
+
+    /// Creates a dataset of `shape`, by its path from the root: the group must be there. Its first dimension
+    /// counts rows. Collective.
     ///
     /// # Errors
     /// What HDF5 reports, with path and name.
@@ -104,7 +127,7 @@ impl ParallelFile {
         RowDataset::new(dataset, name, &self.path)
     }
 
-    /// Opens a dataset by name. Collective.
+    /// Opens a dataset by its path from the root. Collective.
     ///
     /// # Errors
     /// No such dataset, or what HDF5 reports.
@@ -116,14 +139,14 @@ impl ParallelFile {
         RowDataset::new(dataset, name, &self.path)
     }
 
-    /// Writes a scalar attribute, on the dataset `object` or, where that is empty, on the root group.
-    /// `bytes` is the value in the memory form of `value_type`. Collective: all ranks pass the same.
+    /// Writes a scalar attribute. `bytes` is the value in the memory form of `value_type`. Collective: all
+    /// ranks pass the same.
     ///
     /// # Errors
     /// A value of another size than its type, or what HDF5 reports.
     pub fn write_attribute(
         &self,
-        object: &str,
+        object: Object<'_>,
         name: &str,
         value_type: &TypeDescriptor,
         bytes: &[u8],
@@ -138,11 +161,16 @@ impl ParallelFile {
                 datatype.size()
             )));
         }
-        let attribute = if object.is_empty() {
-            self.file.new_attr_builder().empty_as(&datatype).create(name)
-        } else {
-            let dataset = self.file.dataset(object).context(what)?;
-            dataset.new_attr_builder().empty_as(&datatype).create(name)
+        let attribute = match object {
+            Object::Group("") => self.file.new_attr_builder().empty_as(&datatype).create(name),
+            Object::Group(group) => {
+                let group = self.file.group(group).context(what)?;
+                group.new_attr_builder().empty_as(&datatype).create(name)
+            }
+            Object::Dataset(dataset) => {
+                let dataset = self.file.dataset(dataset).context(what)?;
+                dataset.new_attr_builder().empty_as(&datatype).create(name)
+            }
         }
         .context(what)?;
         // SAFETY: both ids are alive for the call, and `bytes` holds exactly one value of the type.

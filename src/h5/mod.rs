@@ -7,14 +7,15 @@
 //! | call | collective |
 //! |---|---|
 //! | [`ParallelFile::create`], [`ParallelFile::open`], [`ParallelFile::open_read`], [`ParallelFile::finish`] | yes |
-//! | [`ParallelFile::create_rows`], [`ParallelFile::open_rows`], [`ParallelFile::write_attribute`] | yes |
+//! | [`ParallelFile::create_group`], [`ParallelFile::create_rows`], [`ParallelFile::open_rows`] | yes |
+//! | [`ParallelFile::write_attribute`] | yes |
 //! | [`ParallelFile::flush`], [`RowDataset::write`], [`RowDataset::close`] | yes |
 //! | [`RowDataset::read`], [`RowDataset::offset`] | no |
 
 mod file;
 mod rows;
 
-pub use file::{Layout, ParallelFile};
+pub use file::{Layout, Object, ParallelFile};
 pub use rows::RowDataset;
 
 /// The HDF5 library that is loaded: major, minor, release.

@@ -1,19 +1,20 @@
-//! What one output file is made from: the table, and the rows for the spool.
+//! What one group of an output file is made from: the table, and the rows for the spool.
 
 use std::path::Path;
 
 use super::catalog::{Asset, Keep, Sorted};
 use super::views::{View, decode_views};
-use super::{Kind, Odd, Source, Spool, SpoolHeader, SpoolWriter};
+use super::{Odd, Source, Spool, SpoolHeader, SpoolWriter};
 use crate::error::{Error, Result};
-use crate::plan::{Table, TableBuilder, Views, default_block_rows};
+use crate::plan::{Kind, RowGroup, Table, TableBuilder, Views, default_block_rows};
 
 /// At most so much more than the others takes the first view of an archive in a plan, as a rule.
 const FIRST_VIEW_BYTES: u64 = 64;
 
-/// The assets of one output file in order of id, of which the first ones are taken.
+/// The assets of one group of an output file in order of id, of which the first ones are taken.
 #[derive(Clone, Debug)]
 pub struct Input {
+    name: String,
     kind: Kind,
     sorted: Sorted,
     views: Views,
@@ -37,27 +38,50 @@ impl Input {
         Self::new(Kind::Image, listed.into(), views, max_assets)
     }
 
+    /// One row for each asset, made from those of its views that `views` takes; at most the first
+    /// `max_assets` ids in sorted order.
+    ///
+    /// # Errors
+    /// An asset has 2^32 views or more.
+    pub fn view_sets(listed: impl Into<Sorted>, views: Views, max_assets: Option<u64>) -> Result<Self> {
+        Self::new(Kind::ViewSet, listed.into(), views, max_assets)
+    }
+
+    /// The same as the group `name` of a file that has several.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     fn new(kind: Kind, sorted: Sorted, views: Views, max_assets: Option<u64>) -> Result<Self> {
         let assets = max_assets.map_or(sorted.len(), |max| sorted.len().min(max as usize));
         let id_bytes = sorted.assets().take(assets).map(|asset| asset.id().len()).sum();
         let mut table = TableBuilder::with_capacity(assets, id_bytes);
         for asset in sorted.assets().take(assets) {
-            let rows = match kind {
-                Kind::Text => 1,
-                Kind::Image => views.count(asset.count() as usize),
-            };
-            let rows = u32::try_from(rows)
-                .map_err(|_| Error::new(format!("asset '{}' has {rows} views", asset.id())))?;
-            table.push(asset.id(), rows)?;
+            let count = if kind.has_views() { views.count(asset.count() as usize) } else { 1 };
+            let count = u32::try_from(count)
+                .map_err(|_| Error::new(format!("asset '{}' has {count} views", asset.id())))?;
+            table.push(asset.id(), count)?;
         }
-        Ok(Self { kind, sorted, views, table: table.finish() })
+        Ok(Self { name: String::new(), kind, sorted, views, table: table.finish() })
     }
 
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The assets that are taken, with their rows.
+    /// The group's name; empty for the only group of a file that has its vectors at the root.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.kind.rows(&self.table)
+    }
+
+    /// The assets that are taken, with how many captions or views of each.
     pub fn table(&self) -> &Table {
         &self.table
     }
@@ -77,40 +101,40 @@ impl Input {
         odd
     }
 
-    /// At most so many bytes has the spool, give or take a few KiB.
+    /// At most so many bytes takes the group in the spool, give or take a few KiB.
     pub fn spool_bytes(&self) -> u64 {
         let table = &self.table;
         let ids: u64 = table.iter().map(|(id, _)| id.len() as u64).sum();
         let found: u64 = self.sorted.assets().map(|asset| asset.count()).sum();
-        let taken = self.sorted.data_bytes() as f64 * table.rows() as f64 / found.max(1) as f64;
-        // The ids in the table and before each asset's first view; 5 bytes an asset; 2 a row for lengths.
+        let taken = self.sorted.data_bytes() as f64 * table.total() as f64 / found.max(1) as f64;
+        // The ids in the table and before each asset's first view; 5 bytes an asset; 2 for each length.
         // Where some of an asset's views are taken: the first one of an archive takes more than the others.
         let firsts =
             self.sorted.data_bytes().saturating_sub(taken as u64).min(FIRST_VIEW_BYTES * table.len() as u64);
-        4096 + 2 * ids + 5 * table.len() as u64 + 2 * table.rows() + taken as u64 + firsts
+        4096 + 2 * ids + 5 * table.len() as u64 + 2 * table.total() + self.rows() + taken as u64 + firsts
     }
 
-    /// Writes the spool at `path`, with blocks of `block_rows` or of the default for this many rows.
+    /// Writes the spool of a file with this one group: [`write_spool`].
     ///
     /// # Errors
-    /// An id has several captions, a view comes twice, the catalog was read for counts alone, or the file
-    /// cannot be written.
+    /// Those of [`write_spool`].
     pub fn write_spool(&self, path: &Path, block_rows: Option<u64>, source: Source) -> Result<Spool> {
-        self.refuse_duplicates()?;
-        let rows = self.table.rows();
-        let block_rows = block_rows.unwrap_or_else(|| default_block_rows(rows));
-        let assets_left_out = self.sorted.left_out().count;
-        let header = SpoolHeader { kind: self.kind, block_rows, rows, assets_left_out, source };
-        let mut writer = SpoolWriter::create(path, &header, &self.table)?;
-        for asset in self.sorted.assets().take(self.table.len()) {
+        write_spool(path, std::slice::from_ref(self), block_rows, source)
+    }
+
+    fn write_rows(&self, writer: &mut SpoolWriter) -> Result<()> {
+        for asset in self.taken() {
             match self.kind {
-                Kind::Text => write_caption(&mut writer, asset)?,
-                Kind::Image => {
-                    views_of(asset, self.views)?.iter().try_for_each(|view| writer.view(view))?;
-                }
+                Kind::Text => write_caption(writer, asset)?,
+                Kind::Image => views_of(asset, self.views)?.iter().try_for_each(|view| writer.view(view))?,
+                Kind::ViewSet => writer.view_set(&views_of(asset, self.views)?)?,
             }
         }
-        writer.finish()
+        Ok(())
+    }
+
+    fn taken(&self) -> impl Iterator<Item = Asset<'_>> {
+        self.sorted.assets().take(self.table.len())
     }
 
     /// At most `n` views that are taken, each of another asset, spread over the assets whose views were
@@ -119,11 +143,10 @@ impl Input {
     /// # Errors
     /// A view comes twice.
     pub fn sample(&self, n: usize) -> Result<Vec<View>> {
-        if self.kind == Kind::Text {
+        if !self.kind.has_views() {
             return Ok(Vec::new());
         }
-        let taken = self.sorted.assets().take(self.table.len());
-        let kept: Vec<_> = taken.filter(|asset| asset.data().any(|data| !data.is_empty())).collect();
+        let kept: Vec<_> = self.taken().filter(|asset| asset.data().any(|data| !data.is_empty())).collect();
         let chosen = Views::Evenly(n.min(u32::MAX as usize) as u32).pick(kept.len());
         let mut sample = Vec::new();
         for (turn, asset) in chosen.filter_map(|i| kept.get(i)).enumerate() {
@@ -145,9 +168,42 @@ impl Input {
         }
         let names = odd.first.join("', '");
         let more = if odd.count > odd.first.len() as u64 { ", …" } else { "" };
-        Err(Error::new(format!("{} asset ids have several captions: '{names}'{more}", odd.count))
+        let of_group = if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) };
+        Err(Error::new(format!("{} asset ids have several captions{of_group}: '{names}'{more}", odd.count))
             .hint("leave one caption for each id"))
     }
+}
+
+/// Writes the spool at `path` of a file with these groups, without those that have a name and no rows: their
+/// rows in this order, in blocks of `block_rows` or of the default for this many rows.
+///
+/// # Errors
+/// An id has several captions, a view comes twice, a catalog was read for counts alone, the groups are of
+/// several kinds, or the file cannot be written.
+pub fn write_spool(path: &Path, groups: &[Input], block_rows: Option<u64>, source: Source) -> Result<Spool> {
+    groups.iter().try_for_each(Input::refuse_duplicates)?;
+    let kind = groups.first().map_or(Kind::Text, Input::kind);
+    if groups.iter().any(|group| group.kind != kind) {
+        return Err(Error::new("the groups of a spool are of several kinds"));
+    }
+    let assets_left_out = groups.iter().map(|group| group.sorted.left_out().count).sum();
+    let has_place = |group: &&Input| group.rows() > 0 || group.name.is_empty();
+    let groups: Vec<&Input> = groups.iter().filter(has_place).collect();
+    let rows = groups.iter().map(|group| group.rows()).sum();
+    let header = SpoolHeader {
+        kind,
+        block_rows: block_rows.unwrap_or_else(|| default_block_rows(rows)),
+        groups: groups
+            .iter()
+            .map(|group| RowGroup { name: group.name.clone(), rows: group.rows() })
+            .collect(),
+        assets_left_out,
+        source,
+    };
+    let tables: Vec<&Table> = groups.iter().map(|group| &group.table).collect();
+    let mut writer = SpoolWriter::create(path, &header, &tables)?;
+    groups.iter().try_for_each(|group| group.write_rows(&mut writer))?;
+    writer.finish()
 }
 
 fn write_caption(writer: &mut SpoolWriter, asset: Asset<'_>) -> Result<()> {

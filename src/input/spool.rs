@@ -1,16 +1,17 @@
 //! The spool `<output>.plan`: the plan of one output file, written once by rank 0, read by every rank.
 //!
 //! ```text
-//! "HYPSPOOL" version u32 | header section: JSON | table section | records of each block
+//! "HYPSPOOL" version u32 | header section: JSON | table section of each group | records of each block
 //!   | index section: per block, length u64 and CRC-32 u32 | records' length u64, digest 32, CRC-32 u32
 //! ```
 //! A section is its length (u64), the CRC-32 of its bytes (u32), and the bytes; numbers are
-//! little-endian. The digest is the SHA-256 of kind, block rows, table, records and index: it stands for
-//! the input. Where the input was found is in the header and out of the digest.
+//! little-endian. The digest is the SHA-256 of kind, block rows, names of groups, tables, records and index:
+//! it stands for the input. Where the input was found is in the header and out of the digest.
 
 mod read;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::views::{Layout, View};
 use crate::error::{Context, Result};
-use crate::plan::Views;
+use crate::plan::{Blocks, Kind, RowGroup, Views};
 
 use super::Ids;
 
@@ -27,7 +28,7 @@ pub use read::Spool;
 pub use write::SpoolWriter;
 
 const MAGIC: &[u8; 8] = b"HYPSPOOL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Length and CRC-32 before a section's bytes.
 const SECTION_HEAD_BYTES: u64 = 12;
 /// Length and CRC-32 of one block's records.
@@ -35,22 +36,14 @@ const INDEX_ENTRY_BYTES: u64 = 12;
 /// Length of the records, digest, CRC-32 of both.
 const TRAILER_BYTES: u64 = 8 + 32 + 4;
 
-/// What an item of the file is made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Captions.
-    Text,
-    /// Views.
-    Image,
-}
-
-/// One item of the input.
+/// What one row is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     Caption(String),
     /// A picture.
     View(View),
+    /// An asset's pictures, in order; at least one.
+    ViewSet(Vec<View>),
 }
 
 /// A file of the input as it was when it was read.
@@ -79,7 +72,8 @@ impl FileStamp {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    pub captions: Option<FileStamp>,
+    /// By the group that they make.
+    pub captions: BTreeMap<String, FileStamp>,
     pub renders: Option<PathBuf>,
     pub renders_list: Option<FileStamp>,
     pub layout: Layout,
@@ -97,18 +91,29 @@ pub struct Source {
 pub struct SpoolHeader {
     pub kind: Kind,
     pub block_rows: u64,
-    pub rows: u64,
+    /// In order of their rows.
+    pub groups: Vec<RowGroup>,
     /// Assets with views that the id map does not name.
     #[serde(default)]
     pub assets_left_out: u64,
     pub source: Source,
 }
 
-/// The digest's beginning: what the header holds that decides about vectors.
+impl SpoolHeader {
+    /// The rows of all groups, and how they are cut.
+    pub fn blocks(&self) -> Blocks {
+        Blocks::of_groups(self.groups.iter().map(|group| group.rows), self.block_rows)
+    }
+}
+
+/// The digest's beginning: what the header holds that decides about vectors and where they stand.
 fn digest_of_head(header: &SpoolHeader) -> Sha256 {
-    let kind = match header.kind {
+    let kind: &[u8] = match header.kind {
         Kind::Text => b"text\0",
         Kind::Image => b"view\0",
+        Kind::ViewSet => b"view set\0",
     };
-    Sha256::new().chain_update(kind).chain_update(header.block_rows.to_le_bytes())
+    let head = Sha256::new().chain_update(kind).chain_update(header.block_rows.to_le_bytes());
+    let names = header.groups.iter().map(|group| &group.name).filter(|name| !name.is_empty());
+    names.fold(head, |digest, name| digest.chain_update(name).chain_update(b"\0"))
 }

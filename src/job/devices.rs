@@ -4,7 +4,6 @@ use super::cores;
 use super::request::EmbedRequest;
 use crate::comm::World;
 use crate::error::{Context, Error, Result};
-use crate::input::Kind;
 use crate::model::device::{self, Device, Precision};
 
 /// What a rank computes with.
@@ -13,23 +12,14 @@ pub struct RankDevice {
     pub precision: Precision,
     /// The device's name, the same on every rank.
     pub model: String,
+    /// Memory of a GPU.
+    pub memory_bytes: Option<u64>,
     pub decode_threads: usize,
 }
 
 impl RankDevice {
     pub fn is_gpu(&self) -> bool {
         self.device != Device::Cpu
-    }
-
-    /// Items per batch where nothing is asked for: enough to fill the device, and on a CPU few enough to
-    /// stay in its caches. Captions have 64 tokens, views of so400m at 384 have 729.
-    pub fn default_batch_size(&self, kind: Kind) -> usize {
-        match (self.is_gpu(), kind) {
-            (true, Kind::Text) => 512,
-            (true, Kind::Image) => 128,
-            (false, Kind::Text) => 32,
-            (false, Kind::Image) => 8,
-        }
     }
 }
 
@@ -54,7 +44,7 @@ pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
     };
     let cores = cores::usable_cores(world)?;
     let decode_threads = request.decode_threads.unwrap_or(cores);
-    let decodes_views = request.outputs.iter().any(|output| output.kind == Kind::Image);
+    let decodes_views = request.outputs.iter().any(|output| output.kind.has_views());
     if device != Device::Cpu
         && decodes_views
         && world.is_root()
@@ -62,9 +52,14 @@ pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
     {
         tracing::warn!("{warning}");
     }
+    let memory_bytes = match device {
+        Device::Cpu => None,
+        Device::Cuda(index) => probe.visible.get(index).and_then(|identity| device::gpu(identity)),
+    }
+    .map(|gpu| gpu.memory_bytes);
     let precision = request.precision.unwrap_or_else(|| Precision::default_for(device));
     world.agree(check_equal(world, &model))?;
-    Ok(RankDevice { device, precision, model, decode_threads })
+    Ok(RankDevice { device, precision, model, memory_bytes, decode_threads })
 }
 
 /// Bit-identical results at any number of ranks need one kind of device.

@@ -3,6 +3,7 @@
 //! [`embed`] plans and locks every output first, then makes one after the other: compute and commit
 //! round after round, then seal. Every function that takes a [`World`] is collective.
 
+mod batches;
 mod cores;
 mod devices;
 mod doctor;
@@ -32,7 +33,7 @@ use start::Start;
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
 pub use signals::StopFlag;
 
-pub use request::{EmbedRequest, MaxFailures, OutputRequest};
+pub use request::{CaptionFile, EmbedRequest, MaxFailures, OutputRequest};
 
 /// Bytes of computed rows that may wait for their commit, and of a round at most, per rank.
 const ROUND_BYTES_MAX: u64 = 128 << 20;
@@ -81,8 +82,8 @@ pub fn seal_output(
         serde_json::from_slice(&bytes).context(|| "cannot decode the journal")?;
     let spool = spool::open(world, &paths.plan)?;
     world.agree(spool::check_belongs(&spool, &header))?;
-    let table = spool::broadcast_table(world, &spool)?;
-    let contents = output::contents(&header, spool.header().kind, &table, &committed);
+    let tables = spool::broadcast_tables(world, &spool)?;
+    let contents = output::contents(&header, spool.header().kind, &tables, &committed);
     seal::seal(world, paths, &contents, compression, stop)?;
     Ok(format!("sealed {}\n", paths.output.display()))
 }

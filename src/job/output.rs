@@ -17,9 +17,8 @@ use super::start::{self, Start};
 use super::{ROUND_BYTES_MAX, seal, shared_file};
 use crate::comm::World;
 use crate::error::{Context, Error, Result};
-use crate::input::Kind;
 use crate::model::{self, Model};
-use crate::plan::{self, Blocks, Table};
+use crate::plan::{self, Blocks, Kind, Table};
 use crate::store::{Committed, Contents, Header, Holder, Journal, Stage};
 
 /// What every output of a job is run with.
@@ -45,7 +44,7 @@ impl OutputJob<'_> {
         if prepared.start == Start::Done {
             return Ok(format!("{} is complete; nothing to do\n", output.display()));
         }
-        let blocks = Blocks::new(prepared.header.rows, prepared.header.block_rows);
+        let blocks = prepared.header.blocks();
         let mut report = OutputReport {
             rows: blocks.rows(),
             assets_left_out: prepared.spool.header().assets_left_out,
@@ -54,12 +53,12 @@ impl OutputJob<'_> {
             program: crate::PROGRAM.to_owned(),
             ..OutputReport::default()
         };
-        self.announce(&prepared, &report, blocks);
+        self.announce(&prepared, &report, &blocks);
         let (committed, rows_here) = self.compute(&prepared, journal, committed, &mut report, &mut watch)?;
         if self.request.seal {
             watch.switch(Span::Seal);
             let kind = prepared.spool.header().kind;
-            let contents = contents(&prepared.header, kind, &prepared.table, &committed);
+            let contents = contents(&prepared.header, kind, &prepared.tables, &committed);
             seal::seal(world, &prepared.paths, &contents, self.request.compression, self.stop)?;
             report.sealed = true;
         }
@@ -91,13 +90,13 @@ impl OutputJob<'_> {
         Ok((journal, committed))
     }
 
-    fn announce(&self, prepared: &Prepared, report: &OutputReport, blocks: Blocks) {
+    fn announce(&self, prepared: &Prepared, report: &OutputReport, blocks: &Blocks) {
         if self.world.is_root() {
             tracing::info!(
                 "{}: rows {}, assets {}, blocks {} of {} rows: {} skipped (committed before), {} to compute",
                 prepared.paths.output.display(),
                 blocks.rows(),
-                prepared.table.len(),
+                prepared.tables.iter().map(Table::len).sum::<usize>(),
                 blocks.count(),
                 blocks.block_rows(),
                 report.blocks_skipped,
@@ -107,11 +106,11 @@ impl OutputJob<'_> {
                 tracing::info!("left out: {left_out}");
             }
             tracing::info!(
-                "ranks {}, device {} in {}, batch size {}, decoding threads per rank {}",
+                "ranks {}, device {} in {}, {}, decoding threads per rank {}",
                 self.world.size(),
                 self.device.model,
                 self.device.precision,
-                prepared.batch_size,
+                prepared.batching,
                 self.device.decode_threads,
             );
         }
@@ -128,7 +127,7 @@ impl OutputJob<'_> {
         watch: &mut Stopwatch,
     ) -> Result<(Committed, u64)> {
         let (world, header) = (self.world, &prepared.header);
-        let blocks = Blocks::new(header.rows, header.block_rows);
+        let blocks = header.blocks();
         let done: Vec<_> = committed.digests.keys().map(|&block| block..block + 1).collect();
         let pending = plan::pending(0..blocks.count(), &done);
         let limits = self.limits(header);
@@ -144,7 +143,7 @@ impl OutputJob<'_> {
         watch.switch(Span::Write);
         let compute_began = Instant::now();
         let pipeline = self.start_pipeline(prepared, model, share.clone(), limits)?;
-        let rows_before = committed.rows(blocks);
+        let rows_before = committed.rows(&blocks);
         let label = prepared.header.fingerprint.parts.get("kind").map_or("embed", String::as_str);
         let mut progress = Progress::new(label, blocks.rows(), rows_before, world.is_root());
         let stop = self.stop;
@@ -152,7 +151,7 @@ impl OutputJob<'_> {
             world,
             stage: &stage,
             journal,
-            blocks,
+            blocks: &blocks,
             stored: header.stored,
             limits,
             stop,
@@ -165,7 +164,7 @@ impl OutputJob<'_> {
         watch.replace(compute_began, &pipeline.finish()?);
         let (committed, rows_here) = (rounds.committed, rounds.rows_here);
         world.agree(stage.finish())?;
-        report.rows_computed = committed.rows(blocks) - rows_before;
+        report.rows_computed = committed.rows(&blocks) - rows_before;
         report.blocks_computed = committed.digests.len() as u64 - report.blocks_skipped;
         report.rows_per_s = report.rows_computed as f64 / compute_s.max(1e-9);
         Ok((committed, rows_here))
@@ -174,14 +173,14 @@ impl OutputJob<'_> {
     /// Opens the stage of a resume, or creates it and then the journal that gives it meaning.
     fn open_stage(&self, prepared: &Prepared, journal: Option<Journal>) -> Result<(Stage, Option<Journal>)> {
         let (world, header, paths) = (self.world, &prepared.header, &prepared.paths);
-        let shape = (header.rows, header.dim);
+        let shape = header.shape();
         if prepared.start == Start::Resume {
             shared_file::check(world, &paths.partial)?;
-            let stage = Stage::open(&paths.partial, shape, header.stored, world.raw());
+            let stage = Stage::open(&paths.partial, &shape, world.raw());
             return Ok((world.agree(stage)?, journal));
         }
         shared_file::create(world, &paths.partial)?;
-        let stage = Stage::create(&paths.partial, shape, header.stored, world.raw(), world.is_root());
+        let stage = Stage::create(&paths.partial, &shape, world.raw(), world.is_root());
         let stage = world.agree(stage)?;
         let journal =
             if world.is_root() { Journal::create(&paths.journal, header).map(Some) } else { Ok(None) };
@@ -193,7 +192,7 @@ impl OutputJob<'_> {
         let fits = (ROUND_BYTES_MAX / block_bytes.max(1)).max(1);
         Limits {
             round_blocks: self.request.round_blocks.map_or(fits, |blocks| blocks.clamp(1, fits)),
-            failures: self.request.max_failures.of(header.rows),
+            failures: self.request.max_failures.of(header.blocks().rows()),
         }
     }
 
@@ -217,7 +216,7 @@ impl OutputJob<'_> {
         let renders = prepared.spool.header().source.renders.clone().unwrap_or_default();
         let settings = PipelineSettings {
             renders,
-            batch_size: prepared.batch_size,
+            batching: prepared.batching,
             decode_threads: self.device.decode_threads.max(1),
             model_threads: self.request.threads,
             blocks_ahead: limits.round_blocks as usize,
@@ -249,13 +248,14 @@ impl OutputJob<'_> {
 pub fn contents<'a>(
     header: &'a Header,
     kind: Kind,
-    table: &'a Table,
+    tables: &'a [Table],
     committed: &'a Committed,
 ) -> Contents<'a> {
     Contents {
-        row_per_view: kind == Kind::Image,
-        table,
-        blocks: Blocks::new(header.rows, header.block_rows),
+        kind,
+        groups: &header.groups,
+        tables,
+        blocks: header.blocks(),
         dim: header.dim,
         stored: header.stored,
         fingerprint: &header.fingerprint,

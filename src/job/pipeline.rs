@@ -152,7 +152,14 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
 }
 
 /// An item's outcome in its window.
-type Slot = (usize, std::result::Result<Prepared, Failure>);
+type Slot = (usize, std::result::Result<Ready, Failure>);
+
+/// An item that can be computed.
+struct Ready {
+    prepared: Prepared,
+    /// Which of its views are not in it, and why.
+    left_out: Option<ItemError>,
+}
 
 /// Whose fault it is that an item has nothing to embed.
 enum Failure {
@@ -229,14 +236,44 @@ fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, reader: &ViewRe
     model::device::set_decode_threads();
     for Task { slot, row, done } in items {
         let outcome = match row {
-            Row::Caption(text) => prepare(preparer, Item::Caption(&text)),
+            Row::Caption(text) => prepare(preparer, Item::Caption(&text)).map(whole),
             Row::View(view) => {
-                read_view(reader, &view).and_then(|bytes| prepare(preparer, Item::View(&bytes)))
+                read_view(reader, &view).and_then(|bytes| prepare(preparer, Item::View(&bytes))).map(whole)
             }
+            Row::ViewSet(views) => prepare_views(preparer, reader, &views),
         };
         // The model thread has gone only if the job is ending.
         let _ = done.send((slot, outcome));
     }
+}
+
+fn whole(prepared: Prepared) -> Ready {
+    Ready { prepared, left_out: None }
+}
+
+/// The views of an asset as one item, without those that fail.
+fn prepare_views(
+    preparer: &dyn Preparer,
+    reader: &ViewReader,
+    views: &[View],
+) -> std::result::Result<Ready, Failure> {
+    let (mut prepared, mut failed) = (Vec::new(), Vec::new());
+    for view in views {
+        match read_view(reader, view).and_then(|bytes| prepare(preparer, Item::View(&bytes))) {
+            Ok(one) => prepared.push(one),
+            Err(Failure::Item(error)) => failed.push((file_name(view), error)),
+            Err(failure @ Failure::Rank(_)) => return Err(failure),
+        }
+    }
+    if prepared.is_empty() {
+        return Err(ItemError::of_views(views.len(), &failed).into());
+    }
+    let left_out = (!failed.is_empty()).then(|| ItemError::of_views(views.len(), &failed));
+    Ok(Ready { prepared: preparer.join(prepared)?, left_out })
+}
+
+fn file_name(view: &View) -> &str {
+    view.path.rsplit('/').next().unwrap_or_default()
 }
 
 fn prepare(preparer: &dyn Preparer, item: Item<'_>) -> std::result::Result<Prepared, Failure> {
@@ -328,7 +365,10 @@ impl ModelThread<'_> {
         let mut failures = BTreeMap::new();
         for (slot, outcome) in window.slots.iter().take(slots.len()) {
             match outcome {
-                Ok(prepared) => slots[slot] = Some(prepared),
+                Ok(Ready { prepared, left_out }) => {
+                    slots[slot] = Some(prepared);
+                    failures.extend(left_out.map(|error| (window.rows.start + slot, error)));
+                }
                 Err(Failure::Item(error)) => drop(failures.insert(window.rows.start + slot, error)),
                 Err(Failure::Rank(error)) => return Err(error),
             }

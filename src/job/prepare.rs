@@ -10,14 +10,16 @@ use super::ROUND_BYTES_MAX;
 use super::devices::RankDevice;
 use super::request::{EmbedRequest, OutputRequest};
 use super::start::Start;
-use super::{spool, start};
+use super::{batches, spool, start};
 use crate::comm::{World, shielded};
 use crate::error::{Context, Error, Result};
 use crate::hub::ModelFolder;
-use crate::input::{Kind, Spool};
+use crate::input::Spool;
 use crate::model::{self, Description, Modality};
-use crate::plan::Table;
-use crate::store::{Digest, DiskNeed, FileShape, Fingerprint, Header, Lock, OutputPaths, Space, remove};
+use crate::plan::{Batching, Table};
+use crate::store::{
+    Digest, DiskNeed, FileShape, Fingerprint, GroupShape, Header, Lock, OutputPaths, Space, remove,
+};
 
 /// An output that is ready to be computed.
 pub struct Prepared {
@@ -26,20 +28,20 @@ pub struct Prepared {
     pub lock: Option<Lock>,
     pub header: Header,
     pub spool: Arc<Spool>,
-    pub table: Table,
+    /// Of each group.
+    pub tables: Vec<Table>,
     pub start: Start,
     pub modality: Modality,
-    pub batch_size: usize,
+    pub batching: Batching,
 }
 
 impl Prepared {
     /// What decides about the size of its files.
     fn shape(&self) -> FileShape {
+        let kind = self.spool.header().kind;
         FileShape {
-            row_per_view: self.modality == Modality::Image,
-            assets: self.table.len() as u64,
-            rows: self.header.rows,
-            longest_id: self.table.longest_id() as u64,
+            kind,
+            groups: self.tables.iter().map(|table| GroupShape::of(kind, table)).collect(),
             dim: self.header.dim,
             block_rows: self.header.block_rows,
             // It is there already, and taken off the free space.
@@ -73,6 +75,7 @@ pub fn prepare_all(
     device: &RankDevice,
 ) -> Result<Vec<Prepared>> {
     let description = world.agree(model::describe(&folder.path))?;
+    let outputs = possible_outputs(request, folder, &description)?;
     let digests = world.from_root(|| {
         let digests = model::checkpoint::digests(&folder.path)?;
         serde_json::to_vec(&(digests.weights, digests.tokenizer)).context(|| "cannot encode digests")
@@ -81,7 +84,35 @@ pub fn prepare_all(
         serde_json::from_slice(&digests).context(|| "cannot decode digests")?;
     let common =
         Common { world, request, model: folder, device, description, weights_sha256, tokenizer_sha256 };
-    common.prepare_each()
+    common.prepare_each(&outputs)
+}
+
+/// The outputs of the request that the model can make: one of texts alone makes no others.
+fn possible_outputs<'a>(
+    request: &'a EmbedRequest,
+    folder: &ModelFolder,
+    description: &Description,
+) -> Result<Vec<&'a OutputRequest>> {
+    let (model, family) = (folder.path.display(), description.family.command());
+    if let Some(other) = request.outputs.iter().find(|output| output.family != family) {
+        return Err(Error::new(format!("{model} is no model of `embed {}`", other.family))
+            .hint(format!("use `hyperslab embed {family}`, which has options of its own: see its --help"))
+            .on_all_ranks());
+    }
+    let is_possible =
+        |output: &&OutputRequest| description.dim(Modality::from_views(output.kind.has_views())).is_some();
+    let possible: Vec<_> = request.outputs.iter().filter(is_possible).collect();
+    if possible.is_empty() {
+        return Err(Error::new(format!(
+            "{model} is a model of texts alone, and there are only views to embed"
+        ))
+        .hint("give --captions FILE, or a model that sees pictures, e.g. Qwen3-VL-Embedding")
+        .on_all_ranks());
+    }
+    if possible.len() < request.outputs.len() {
+        tracing::warn!("{model} is a model of texts alone: the views are left out");
+    }
+    Ok(possible)
 }
 
 /// Whether the target's disk can hold the whole job, from the first stage to the last sealed file. On
@@ -103,7 +134,7 @@ fn check_disk(request: &EmbedRequest, prepared: &[Prepared]) -> Result<()> {
 /// A block is held in memory and written in one piece.
 fn check_block(header: &Header) -> Result<()> {
     let row_bytes = header.dim * header.stored.size_bytes() as u64;
-    let rows = header.block_rows.min(header.rows);
+    let rows = header.block_rows.min(header.blocks().rows());
     let bytes = u128::from(rows) * u128::from(row_bytes);
     if bytes <= u128::from(ROUND_BYTES_MAX) {
         return Ok(());
@@ -139,8 +170,7 @@ fn make_folder(paths: &OutputPaths) -> Result<()> {
 }
 
 impl Common<'_> {
-    fn prepare_each(&self) -> Result<Vec<Prepared>> {
-        let outputs = &self.request.outputs;
+    fn prepare_each(&self, outputs: &[&OutputRequest]) -> Result<Vec<Prepared>> {
         let prepared: Vec<Prepared> =
             outputs.iter().map(|output| self.prepare(output)).collect::<Result<_>>()?;
         let checked = if self.world.is_root() { check_disk(self.request, &prepared) } else { Ok(()) };
@@ -170,20 +200,19 @@ impl Common<'_> {
     fn prepare_locked(&self, output: &OutputRequest, paths: &OutputPaths) -> Result<Prepared> {
         let (world, request) = (self.world, self.request);
         let spool = spool::make_or_open(world, output, paths, request.overwrite)?;
-        let table = spool::broadcast_table(world, &spool)?;
-        if table.rows() == 0 {
+        let tables = spool::broadcast_tables(world, &spool)?;
+        if spool.blocks().rows() == 0 {
             return Err(Error::new(format!("there is nothing to embed for {}", paths.output.display()))
                 .hint("`hyperslab plan` with the same options shows what is found")
                 .on_all_ranks());
         }
-        let (modality, dim) = match output.kind {
-            Kind::Text => (Modality::Text, self.description.text_dim),
-            Kind::Image => (Modality::Image, self.description.image_dim.unwrap_or_default()),
-        };
-        let batch_size = request.batch_size.unwrap_or_else(|| self.device.default_batch_size(output.kind));
+        let modality = Modality::from_views(output.kind.has_views());
+        let dim = request.options.dim.or(self.description.dim(modality)).unwrap_or_default();
+        let (folder, description) = (&self.model.path, &self.description);
+        let batching = batches::choose(world, request, output.kind, self.device, folder, description)?;
         let header = Header {
-            fingerprint: self.fingerprint(output, &spool, modality, batch_size)?,
-            rows: spool.header().rows,
+            fingerprint: self.fingerprint(output, &spool, modality, batching)?,
+            groups: spool.header().groups.clone(),
             block_rows: spool.header().block_rows,
             dim: dim as u64,
             stored: request.stored,
@@ -196,7 +225,7 @@ impl Common<'_> {
         })?;
         let start = serde_json::from_slice(&decided).context(|| "cannot decode the decision")?;
         let paths = paths.clone();
-        Ok(Prepared { paths, lock: None, header, spool, table, start, modality, batch_size })
+        Ok(Prepared { paths, lock: None, header, spool, tables, start, modality, batching })
     }
 
     /// What this output's vectors depend on.
@@ -205,7 +234,7 @@ impl Common<'_> {
         output: &OutputRequest,
         spool: &Spool,
         modality: Modality,
-        batch_size: usize,
+        batching: Batching,
     ) -> Result<Fingerprint> {
         let (request, folder) = (self.request, self.model);
         // The tokenizers crate panics on some broken files.
@@ -216,17 +245,20 @@ impl Common<'_> {
         });
         let preprocessing = self.world.agree(preprocessing)?.provenance;
         let mut parts = vec![
-            ("kind", output.kind_name().to_owned()),
+            ("kind", output.kind_name()),
             ("plan_sha256", Digest(spool.digest()).to_string()),
             ("weights_sha256", self.weights_sha256.clone()),
             ("tokenizer_sha256", self.tokenizer_sha256.clone()),
             ("preprocessing", preprocessing),
             ("precision", self.device.precision.to_string()),
             ("stored_type", request.stored.to_string()),
-            ("batch_size", batch_size.to_string()),
             ("device_model", self.device.model.clone()),
             ("libtorch", model::device::libtorch_version().to_owned()),
         ];
+        parts.extend(batches::fingerprint_parts(batching));
+        if let Some(dim) = request.options.dim {
+            parts.push(("dim", dim.to_string()));
+        }
         if !self.device.is_gpu() {
             parts.push(("threads", request.threads.to_string()));
         }

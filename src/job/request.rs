@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::input::Ids;
 use crate::input::views::Layout;
-use crate::input::{Ids, Kind};
 use crate::model::Options;
 use crate::model::device::{DeviceRequest, Precision};
-use crate::plan::Views;
+use crate::plan::{Kind, Views};
 use crate::store::Compression;
 use crate::store::schema::StoredType;
 
@@ -25,8 +25,10 @@ pub struct EmbedRequest {
     pub options: Options,
     pub stored: StoredType,
     pub compression: Compression,
-    /// `None`: the device's default.
+    /// Items computed together where all are alike; `None`: the device's default.
     pub batch_size: Option<usize>,
+    /// Tokens computed together where items have lengths; `None`: as model and device have it.
+    pub max_tokens_per_batch: Option<usize>,
     /// `None`: the cores this rank may use.
     pub decode_threads: Option<usize>,
     /// libtorch's threads inside one operation on a CPU.
@@ -40,13 +42,23 @@ pub struct EmbedRequest {
     pub seal: bool,
 }
 
+/// A file of captions, and where their vectors go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptionFile {
+    /// The group of the output; empty for the root, which then holds the only captions.
+    pub group: String,
+    pub path: PathBuf,
+}
+
 /// One output file and what goes into it.
 #[derive(Clone, Debug)]
 pub struct OutputRequest {
+    /// The models' family, with which the file's kind begins: `siglip` or `qwen`.
+    pub family: &'static str,
     pub kind: Kind,
     pub output: PathBuf,
-    /// The captions, or a ready list of views.
-    pub captions: Option<PathBuf>,
+    /// The captions, in the order of their groups' rows; none for views.
+    pub captions: Vec<CaptionFile>,
     pub renders: Option<PathBuf>,
     pub renders_list: Option<PathBuf>,
     pub layout: Layout,
@@ -63,11 +75,12 @@ pub struct OutputRequest {
 
 impl OutputRequest {
     /// The `kind` attribute of the file.
-    pub fn kind_name(&self) -> &'static str {
-        match self.kind {
-            Kind::Text => "siglip_text",
-            Kind::Image => "siglip_image",
-        }
+    pub fn kind_name(&self) -> String {
+        let made_from = match self.kind {
+            Kind::Text => "text",
+            Kind::Image | Kind::ViewSet => "image",
+        };
+        format!("{}_{made_from}", self.family)
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Rounds<'a> {
     pub stage: &'a Stage,
     /// On rank 0.
     pub journal: Option<Journal>,
-    pub blocks: Blocks,
+    pub blocks: &'a Blocks,
     pub stored: StoredType,
     pub limits: Limits,
     pub stop: &'a StopFlag,
@@ -105,7 +105,8 @@ impl Rounds<'_> {
             let done = done?;
             debug_assert_eq!(done.block, block, "blocks arrive in the order of the share");
             let start = self.blocks.range(block).start;
-            let failed: Vec<usize> = done.failures.iter().map(|(row, _)| *row).collect();
+            let failed = done.failures.iter().filter(|(_, error)| !error.has_vector());
+            let failed: Vec<usize> = failed.map(|(row, _)| *row).collect();
             let encoded = StoredRows::encode(start, &done.vectors.view(), &failed, self.stored);
             run.record.digests.push(encoded.digest());
             run.rows.bytes.extend(encoded.bytes);
@@ -162,12 +163,11 @@ impl Rounds<'_> {
         let neighbour = (self.world.rank() + 1) % self.world.size();
         let Some(Report { record, .. }) = reports.get(neighbour) else { return Ok(()) };
         let blocks = record.first_block..record.first_block + record.digests.len() as u64;
-        let rows = self.blocks.rows_of(blocks);
-        let read = self.stage.read(rows.start, rows.end - rows.start)?;
+        let read = self.stage.read(self.blocks.rows_of(blocks.clone()))?;
         let mut expected = Committed::default();
         expected.add(record.clone());
-        let block_bytes = self.blocks.block_rows() as usize * self.stage.row_bytes();
-        check_digests(&read, record.first_block, block_bytes, &expected).map_err(|block| {
+        let form = (self.blocks, self.stage.row_bytes());
+        check_digests(&read, blocks, form, &expected).map_err(|block| {
             Error::new(format!(
                 "block {block}, written by rank {neighbour}, was read back by rank {} with other bytes than \
                  were written",

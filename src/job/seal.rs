@@ -1,5 +1,7 @@
 //! The seal: from a fully committed stage to the output under its own name.
 
+use std::ops::Range;
+
 use super::progress::Progress;
 use super::rounds::stopped;
 use super::shared_file;
@@ -8,10 +10,9 @@ use crate::comm::World;
 use crate::error::{Error, Exit, Result};
 use crate::h5::ParallelFile;
 use crate::plan;
-use crate::store::schema::EMBEDDINGS;
 use crate::store::{
-    Compression, Contents, OutputPaths, SealedFile, Stage, StoredRows, check_digests, remove, rename_durably,
-    save_metadata, sealed_fingerprint, verify_tables,
+    Compression, Contents, Embeddings, OutputPaths, SealedFile, Stage, StoredRows, check_digests, remove,
+    rename_durably, save_metadata, sealed_fingerprint, verify_tables,
 };
 
 /// A rank reads, checks and compresses about so many bytes between two collective calls.
@@ -85,12 +86,13 @@ impl Sealer<'_> {
         self.each_piece("check", world.rank(), |rows| {
             world.agree(self.read_checked(&stage, rows)).map(drop)
         })?;
-        let extent = stage.extent();
+        let extents = stage.extents().to_vec();
         world.agree(stage.finish())?;
-        let saved = if world.is_root() { save_metadata(partial, extent, &self.paths.tmp) } else { Ok(()) };
+        let saved = if world.is_root() { save_metadata(partial, &extents, &self.paths.tmp) } else { Ok(()) };
         world.agree(saved)?;
         shared_file::check(world, partial)?;
-        let sealed = world.settle(SealedFile::adopt(partial, world.raw(), world.is_root()))?;
+        let adopted = SealedFile::adopt(partial, self.contents, world.raw(), world.is_root());
+        let sealed = world.settle(adopted)?;
         world.settle(sealed.complete(self.contents))?;
         self.verify(partial)?;
         self.publish(partial)
@@ -98,8 +100,7 @@ impl Sealer<'_> {
 
     fn open_stage(&self) -> Result<Stage> {
         shared_file::check(self.world, &self.paths.partial)?;
-        let shape = (self.contents.blocks.rows(), self.contents.dim);
-        self.world.settle(Stage::open(&self.paths.partial, shape, self.contents.stored, self.world.raw()))
+        self.world.settle(Stage::open(&self.paths.partial, &self.contents.shape(), self.world.raw()))
     }
 
     /// Reads tables and attributes again, as any reader would; then every block, on another rank than the one
@@ -111,23 +112,24 @@ impl Sealer<'_> {
         let tables = if self.world.is_root() { self.verify_tables(path).map_err(damaged) } else { Ok(()) };
         self.world.agree(tables)?;
         let file = self.world.settle(ParallelFile::open_read(path, self.world.raw()).map_err(damaged))?;
-        let dataset = self.world.settle(file.open_rows(EMBEDDINGS).map_err(damaged))?;
+        let embeddings = Embeddings::open(&file, &self.contents.shape()).map_err(damaged);
+        let embeddings = self.world.settle(embeddings)?;
         let neighbour = (self.world.rank() + 1) % self.world.size();
         self.each_piece("verify", neighbour, |blocks| {
             let rows = self.contents.blocks.rows_of(blocks.clone());
-            let read = dataset
-                .read(rows.start, (rows.end - rows.start) as usize)
+            let read = embeddings
+                .read(rows)
                 // A chunk that does not inflate, for one.
                 .map_err(damaged)
-                .and_then(|bytes| self.check(StoredRows { start: rows.start, bytes }, blocks.start, path));
+                .and_then(|rows| self.check(rows, blocks, path));
             self.world.agree(read).map(drop)
         })?;
-        dataset.close();
+        embeddings.close();
         self.world.agree(file.finish())
     }
 
     fn verify_tables(&self, path: &std::path::Path) -> Result<()> {
-        verify_tables(path, self.contents.committed)?;
+        verify_tables(path, self.contents)?;
         let fingerprint = self.contents.fingerprint;
         match fingerprint.differences(&sealed_fingerprint(path, fingerprint)?).first() {
             None => Ok(()),
@@ -141,16 +143,14 @@ impl Sealer<'_> {
         self.world.agree(renamed)
     }
 
-    fn read_checked(&self, stage: &Stage, blocks: std::ops::Range<u64>) -> Result<StoredRows> {
-        let rows = self.contents.blocks.rows_of(blocks.clone());
-        let read = stage.read(rows.start, rows.end - rows.start)?;
-        self.check(read, blocks.start, &self.paths.partial)
+    fn read_checked(&self, stage: &Stage, blocks: Range<u64>) -> Result<StoredRows> {
+        let read = stage.read(self.contents.blocks.rows_of(blocks.clone()))?;
+        self.check(read, blocks, &self.paths.partial)
     }
 
-    fn check(&self, rows: StoredRows, first_block: u64, path: &std::path::Path) -> Result<StoredRows> {
-        let row_bytes = self.contents.dim as usize * self.contents.stored.size_bytes();
-        let block_bytes = self.contents.blocks.block_rows() as usize * row_bytes;
-        match check_digests(&rows, first_block, block_bytes, self.contents.committed) {
+    fn check(&self, rows: StoredRows, run: Range<u64>, path: &std::path::Path) -> Result<StoredRows> {
+        let form = (&self.contents.blocks, self.contents.shape().row_bytes());
+        match check_digests(&rows, run, form, self.contents.committed) {
             Ok(()) => Ok(rows),
             Err(block) => {
                 let rows = self.contents.blocks.range(block);
@@ -181,10 +181,10 @@ impl Sealer<'_> {
         &self,
         label: &str,
         rank: usize,
-        mut step: impl FnMut(std::ops::Range<u64>) -> Result<()>,
+        mut step: impl FnMut(Range<u64>) -> Result<()>,
     ) -> Result<()> {
-        let blocks = self.contents.blocks;
-        let block_bytes = blocks.block_rows() * self.contents.dim * self.contents.stored.size_bytes() as u64;
+        let blocks = &self.contents.blocks;
+        let block_bytes = blocks.block_rows() * self.contents.shape().row_bytes() as u64;
         let piece_blocks = (PIECE_BYTES / block_bytes.max(1)).max(1);
         let (rank, size) = (rank as u64, self.world.size() as u64);
         let mut runs = plan::Runs::new(plan::share(&plan::pending(0..blocks.count(), &[]), rank, size));

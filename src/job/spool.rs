@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::request::OutputRequest;
+use super::request::{CaptionFile, OutputRequest};
 use crate::comm::World;
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::views::{self, Listing, Part, Rule};
-use crate::input::{FileStamp, Input, Keep, Kind, Naming, Source, Spool, captions};
+use crate::input::{FileStamp, Input, Keep, Naming, Source, Spool, captions, write_spool};
 use crate::plan::Table;
 use crate::plan::bytes::{Reader, put_bytes};
 use crate::store::{Digest, Header, OutputPaths, read_journal, remove};
@@ -54,7 +54,8 @@ pub fn open(world: &World, path: &Path) -> Result<Arc<Spool>> {
 /// It is another.
 pub fn check_belongs(spool: &Spool, header: &Header) -> Result<()> {
     let digest = Digest(spool.digest()).to_string();
-    if header.fingerprint.parts.get("plan_sha256") == Some(&digest) && spool.header().rows == header.rows {
+    let is_named = header.fingerprint.parts.get("plan_sha256") == Some(&digest);
+    if is_named && spool.header().groups == header.groups {
         return Ok(());
     }
     Err(Error::new("the plan beside the output is not the one that its rows were made from")
@@ -62,13 +63,19 @@ pub fn check_belongs(spool: &Spool, header: &Header) -> Result<()> {
         .hint("run the `hyperslab embed` that made the rows again: it makes the plan anew and seals"))
 }
 
-/// Gives every rank the table, as rank 0 reads it. Collective.
+/// Gives every rank the tables of all groups, as rank 0 reads them. Collective.
 ///
 /// # Errors
-/// The spool's table cannot be read.
-pub fn broadcast_table(world: &World, spool: &Spool) -> Result<Table> {
-    let bytes = world.from_root(|| spool.table().map(|table| table.to_bytes()))?;
-    world.agree(Table::from_bytes(&bytes))
+/// A table of the spool cannot be read.
+pub fn broadcast_tables(world: &World, spool: &Spool) -> Result<Vec<Table>> {
+    let bytes = world.from_root(|| {
+        let mut bytes = Vec::new();
+        spool.tables()?.iter().for_each(|table| put_bytes(&mut bytes, &table.to_bytes()));
+        Ok(bytes)
+    })?;
+    let mut reader = Reader::new(&bytes);
+    let tables = spool.header().groups.iter().map(|_| Table::from_bytes(reader.bytes()?)).collect();
+    world.agree(tables)
 }
 
 /// Whether the spool that stands there can be used as it is: it belongs to a run that this one may go on
@@ -91,8 +98,9 @@ fn source(output: &OutputRequest) -> Result<Source> {
     let renders = output.renders.as_ref().map(|path| {
         path.canonicalize().context(|| format!("cannot find the renders' folder {}", path.display()))
     });
+    let captions = output.captions.iter().map(|file| Ok((file.group.clone(), FileStamp::of(&file.path)?)));
     Ok(Source {
-        captions: output.captions.as_deref().map(FileStamp::of).transpose()?,
+        captions: captions.collect::<Result<_>>()?,
         renders: renders.transpose()?,
         renders_list: output.renders_list.as_deref().map(FileStamp::of).transpose()?,
         layout: output.layout,
@@ -106,26 +114,28 @@ fn source(output: &OutputRequest) -> Result<Source> {
 
 /// Reads the input and writes the spool. Collective.
 fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
-    let listing = match output.kind {
-        Kind::Text => None,
-        Kind::Image => list_views(world, output)?,
-    };
+    let listing = if output.kind.has_views() { list_views(world, output)? } else { None };
     let write = || -> Result<()> {
         let source = source(output)?;
-        let naming = Naming::read(output.id_map.as_deref(), output.ids)?;
-        let input = match (&output.captions, listing) {
-            (Some(captions), None) if output.kind == Kind::Text => {
-                let captions = captions::read(captions, Keep::Everything)?;
-                Input::text(naming.captions(captions.catalog)?.0, output.max_assets)?
-            }
-            (_, Some(listing)) => {
-                Input::image(naming.views(listing.catalog)?, output.views, output.max_assets)?
-            }
-            _ => return Err(Error::new("an output without input")),
-        };
-        input.write_spool(path, output.block_rows, source).map(drop)
+        write_spool(path, &groups(output, listing)?, output.block_rows, source).map(drop)
     };
     world.agree(if world.is_root() { write() } else { Ok(()) })
+}
+
+/// What the groups of an output are made from. On rank 0.
+fn groups(output: &OutputRequest, listing: Option<Listing>) -> Result<Vec<Input>> {
+    let naming = Naming::read(output.id_map.as_deref(), output.ids)?;
+    if let Some(listing) = listing {
+        let views = naming.views(listing.catalog)?;
+        let make = if output.kind.has_row_per_view() { Input::image } else { Input::view_sets };
+        return Ok(vec![make(views, output.views, output.max_assets)?]);
+    }
+    let group = |file: &CaptionFile| {
+        let captions = captions::read(&file.path, Keep::Everything)?;
+        let (named, _) = naming.captions(captions.catalog)?;
+        Ok(Input::text(named, output.max_assets)?.named(&file.group))
+    };
+    output.captions.iter().map(group).collect()
 }
 
 /// The views, on rank 0: from a ready list, or from a walk in which every rank takes a part, as it does of

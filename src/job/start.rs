@@ -155,12 +155,14 @@ fn adopt_plan(paths: &OutputPaths) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::RowGroup;
     use crate::store::{Digest, Fingerprint, Record, StoredType};
 
     fn header(precision: &str, overwrites: bool) -> Header {
         let parts = [("precision".to_owned(), precision.to_owned())].into();
         let fingerprint = Fingerprint { parts, about: [].into() };
-        Header { fingerprint, rows: 8, block_rows: 4, dim: 2, stored: StoredType::F32, overwrites }
+        let groups = vec![RowGroup { name: String::new(), rows: 8 }];
+        Header { fingerprint, groups, block_rows: 4, dim: 2, stored: StoredType::F32, overwrites }
     }
 
     /// A folder in which a run with this header has committed so many blocks.

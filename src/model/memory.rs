@@ -9,7 +9,7 @@ const SLACK: f64 = 1.3;
 /// This much of a device is meant to be filled.
 const SHARE: f64 = 0.85;
 /// A device is busy with this many tokens; more would make a batch's memory larger and nothing faster.
-const TOKENS_MAX: usize = 1 << 15;
+pub const TOKENS_MAX: usize = 1 << 15;
 const TOKENS_MIN: usize = 1 << 11;
 /// On a CPU a batch is to stay near its caches.
 const TOKENS_ON_CPU: usize = 1 << 11;

@@ -72,6 +72,13 @@ pub enum Modality {
     Image,
 }
 
+impl Modality {
+    /// Of items that are made from views, or from captions.
+    pub fn from_views(has_views: bool) -> Self {
+        if has_views { Self::Image } else { Self::Text }
+    }
+}
+
 /// What a model folder says of itself, read from its small files alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {

@@ -1,4 +1,6 @@
 //! The table `asset_id, start_idx, count`: what every rank knows of the input.
+//!
+//! It counts captions or views. Which rows they have, [`Kind`](super::Kind) says.
 
 use super::bytes::Reader;
 use crate::error::{Error, Result};
@@ -6,16 +8,16 @@ use crate::error::{Error, Result};
 /// The longest id that a table takes.
 pub const MAX_ID_BYTES: usize = 255;
 
-/// Assets sorted by the bytes of their unique ids, each with the rows it has.
+/// Assets sorted by the bytes of their unique ids, each with a count: its captions or views.
 ///
-/// Costs 16 bytes an asset and the bytes of its id, whatever the number of rows.
+/// Costs 16 bytes an asset and the bytes of its id, whatever the counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// All ids, one after the other.
     ids: String,
     /// Where each id ends in `ids`.
     ends: Vec<u64>,
-    /// The first row of each asset, and after the last one the number of rows: `len() + 1` values.
+    /// The counts before each asset summed up, and after the last one all of them: `len() + 1` values.
     starts: Vec<u64>,
 }
 
@@ -35,8 +37,8 @@ impl Table {
         self.ends.is_empty()
     }
 
-    /// Number of rows of all assets.
-    pub fn rows(&self) -> u64 {
+    /// The sum of all counts.
+    pub fn total(&self) -> u64 {
         self.starts.last().copied().unwrap_or_default()
     }
 
@@ -46,17 +48,17 @@ impl Table {
         &self.ids[start as usize..self.ends[i] as usize]
     }
 
-    /// The first row of asset `i`: the number of rows of the assets before it.
+    /// The `start_idx` of asset `i`: the sum of the counts of the assets before it.
     pub fn start(&self, i: usize) -> u64 {
         self.starts[i]
     }
 
-    /// The number of rows of asset `i`.
+    /// The count of asset `i`.
     pub fn count(&self, i: usize) -> u32 {
         (self.starts[i + 1] - self.starts[i]) as u32
     }
 
-    /// Every asset's id and number of rows, in order.
+    /// Every asset's id and count, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
         (0..self.len()).map(|i| (self.id(i), self.count(i)))
     }
@@ -75,14 +77,14 @@ impl Table {
         None
     }
 
-    /// The asset that `row` belongs to and the row's place within the asset, by binary search; `None`
-    /// past the end.
-    pub fn asset_of_row(&self, row: u64) -> Option<(usize, u32)> {
-        if row >= self.rows() {
+    /// The asset to which the one number `place` of all that are counted belongs, and its place within the
+    /// asset, by binary search; `None` past the end.
+    pub fn asset_at(&self, place: u64) -> Option<(usize, u32)> {
+        if place >= self.total() {
             return None;
         }
-        let asset = self.starts.partition_point(|&start| start <= row) - 1;
-        Some((asset, (row - self.starts[asset]) as u32))
+        let asset = self.starts.partition_point(|&start| start <= place) - 1;
+        Some((asset, (place - self.starts[asset]) as u32))
     }
 
     /// Bytes of the longest id, 0 without assets.
@@ -158,7 +160,7 @@ impl TableBuilder {
         }
         table.ids.push_str(id);
         table.ends.push(table.ids.len() as u64);
-        table.starts.push(table.rows() + u64::from(count));
+        table.starts.push(table.total() + u64::from(count));
         Ok(())
     }
 
@@ -192,7 +194,7 @@ pub fn check_id(id: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// `n` assets with 0 to 4 rows each.
+    /// `n` assets with a count of 0 to 4 each.
     fn table(n: usize) -> Table {
         let mut ids: Vec<_> = (0..n).map(|i| format!("{}/é{i}", i % 7)).collect();
         ids.sort();
@@ -204,22 +206,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_ids_are_found() {
+    fn places_and_ids_are_found() {
         for n in [0, 1, 2, 3, 10, 257] {
             let table = table(n);
             assert_eq!(table.len(), n);
-            let mut row = 0;
+            let mut place = 0;
             for (i, (id, count)) in table.iter().enumerate() {
                 assert_eq!(table.find(id), Some(i));
-                assert_eq!(table.start(i), row);
+                assert_eq!(table.start(i), place);
                 for k in 0..count {
-                    assert_eq!(table.asset_of_row(row), Some((i, k)));
-                    row += 1;
+                    assert_eq!(table.asset_at(place), Some((i, k)));
+                    place += 1;
                 }
-                assert_eq!(table.start(i) + u64::from(count), row);
+                assert_eq!(table.start(i) + u64::from(count), place);
             }
-            assert_eq!(table.rows(), row);
-            assert_eq!(table.asset_of_row(row), None);
+            assert_eq!(table.total(), place);
+            assert_eq!(table.asset_at(place), None);
             assert_eq!(table.find("0/"), None);
             assert_eq!(table.find("~"), None);
             assert_eq!(table.longest_id(), table.iter().map(|(id, _)| id.len()).max().unwrap_or(0));

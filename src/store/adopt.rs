@@ -2,34 +2,39 @@
 //! file's metadata, which a crash would leave torn; so everything but the rows is saved beside first.
 //!
 //! ```text
-//! backup := magic, begin u64 LE, end u64 LE, head (the stage's bytes 0..begin), tail (its bytes end..), CRC-32 u32 LE
+//! backup := magic, n u64, n times (begin u64, end u64), the stage's size u64, gaps, CRC-32 u32
 //! ```
+//! Numbers are little-endian. Between begin and end lie a group's rows; the gaps are the stage's other bytes.
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::paths::rename_durably;
 use crate::error::{Context, Error, Result};
+use crate::plan::bytes::Reader;
+use crate::plan::pending;
 
-const MAGIC: &[u8; 8] = b"HSLABBK1";
+const MAGIC: &[u8; 8] = b"HSLABBK2";
 
-/// Saves the bytes of `stage` outside its rows (`rows`, in bytes) to `backup`, durably.
+/// Saves the bytes of `stage` outside its rows (`rows`, in bytes, of each group) to `backup`, durably.
 ///
 /// # Errors
 /// What the file system reports.
-pub fn save_metadata(stage: &Path, rows: std::ops::Range<u64>, backup: &Path) -> Result<()> {
+pub fn save_metadata(stage: &Path, rows: &[Range<u64>], backup: &Path) -> Result<()> {
     let what = || format!("cannot save the metadata of {} to {}", stage.display(), backup.display());
     let file = File::open(stage).context(what)?;
     let size = file.metadata().context(what)?.len();
     let mut bytes = MAGIC.to_vec();
-    bytes.extend(rows.start.to_le_bytes());
-    bytes.extend(rows.end.to_le_bytes());
-    for part in [0..rows.start, rows.end.min(size)..size] {
+    bytes.extend((rows.len() as u64).to_le_bytes());
+    bytes.extend(rows.iter().flat_map(|rows| [rows.start, rows.end]).flat_map(u64::to_le_bytes));
+    bytes.extend(size.to_le_bytes());
+    for gap in pending(0..size, rows) {
         let begin = bytes.len();
-        bytes.resize(begin + (part.end - part.start) as usize, 0);
-        file.read_exact_at(&mut bytes[begin..], part.start).context(what)?;
+        bytes.resize(begin + (gap.end - gap.start) as usize, 0);
+        file.read_exact_at(&mut bytes[begin..], gap.start).context(what)?;
     }
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     let new = backup.with_extension("backup.new");
@@ -44,11 +49,12 @@ pub fn save_metadata(stage: &Path, rows: std::ops::Range<u64>, backup: &Path) ->
 pub fn restore_metadata(stage: &Path, backup: &Path) -> Result<bool> {
     let what = || format!("cannot restore the metadata of {} from {}", stage.display(), backup.display());
     let Some(bytes) = read_backup(backup).context(what)? else { return Ok(false) };
-    let (head, tail, end) = parse(&bytes).ok_or_else(|| Error::new(format!("{}: it is damaged", what())))?;
+    let (size, gaps) = parse(&bytes).context(|| format!("{}: it is damaged", what()))?;
     let file = File::options().write(true).open(stage).context(what)?;
-    file.write_all_at(head, 0).context(what)?;
-    file.set_len(end + tail.len() as u64).context(what)?;
-    file.write_all_at(tail, end).context(what)?;
+    file.set_len(size).context(what)?;
+    for gap in gaps {
+        file.write_all_at(gap.bytes, gap.at).context(what)?;
+    }
     file.sync_all().context(what)?;
     Ok(true)
 }
@@ -69,19 +75,36 @@ fn read_backup(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Head, tail and the end of the rows of a whole backup.
-fn parse(bytes: &[u8]) -> Option<(&[u8], &[u8], u64)> {
-    let (body, crc) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-        return None;
-    }
-    let (begin, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
-    let (end, rest) = rest.split_first_chunk::<8>()?;
-    let (head, tail) = rest.split_at_checked(u64::from_le_bytes(*begin) as usize)?;
-    Some((head, tail, u64::from_le_bytes(*end)))
+/// Bytes of the stage that are no rows.
+struct Gap<'a> {
+    /// Where they begin.
+    at: u64,
+    bytes: &'a [u8],
+}
+
+/// The stage's size and its gaps, from a whole backup.
+fn parse(bytes: &[u8]) -> Result<(u64, Vec<Gap<'_>>)> {
+    let whole = bytes
+        .split_last_chunk::<4>()
+        .filter(|(body, crc)| crc32fast::hash(body) == u32::from_le_bytes(**crc));
+    let (body, _) = whole.ok_or_else(|| Error::new("its checksum differs"))?;
+    let mut reader = Reader::new(body);
+    reader.take(MAGIC.len())?;
+    let n = reader.u64()?;
+    let rows = (0..n).map(|_| Ok(reader.u64()?..reader.u64()?)).collect::<Result<Vec<_>>>()?;
+    let size = reader.u64()?;
+    let gaps = pending(0..size, &rows).into_iter();
+    let gaps = gaps.map(|gap| {
+        let bytes = reader.take((gap.end - gap.start) as usize)?;
+        Ok(Gap { at: gap.start, bytes })
+    });
+    let gaps = gaps.collect::<Result<_>>()?;
+    reader.finish()?;
+    Ok((size, gaps))
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one group's rows are meant")]
 mod tests {
     use super::*;
 
@@ -89,11 +112,21 @@ mod tests {
     fn what_changed_around_the_rows_is_undone_and_the_rows_stay() {
         let folder = tempfile::tempdir().unwrap();
         let (stage, backup) = (folder.path().join("o.partial"), folder.path().join("o.tmp"));
-        std::fs::write(&stage, b"headROWStail").unwrap();
-        save_metadata(&stage, 4..8, &backup).unwrap();
-        std::fs::write(&stage, b"HEA?rowsTAILandmore").unwrap();
-        assert!(restore_metadata(&stage, &backup).unwrap());
-        assert_eq!(std::fs::read(&stage).unwrap(), b"headrowstail");
+        // Of one group, of two in any order, and of one without rows.
+        let cases: [&[Range<u64>]; 4] = [&[4..8], &[9..12, 2..4], &[0..0, 4..8], &[]];
+        for rows in cases {
+            std::fs::write(&stage, b"headROWStail").unwrap();
+            save_metadata(&stage, rows, &backup).unwrap();
+            let changed = b"HE?Drows,???andmore";
+            std::fs::write(&stage, changed).unwrap();
+            assert!(restore_metadata(&stage, &backup).unwrap());
+            let restored = std::fs::read(&stage).unwrap();
+            for (at, byte) in b"headROWStail".iter().enumerate() {
+                let is_row = rows.iter().any(|rows| rows.contains(&(at as u64)));
+                assert_eq!(restored[at], if is_row { changed[at] } else { *byte }, "{rows:?}, byte {at}");
+            }
+            assert_eq!(restored.len(), 12);
+        }
     }
 
     #[test]
@@ -104,7 +137,7 @@ mod tests {
         assert!(!restore_metadata(&stage, &backup).unwrap());
         std::fs::write(&backup, b"\x89HDF, a file being sealed").unwrap();
         assert!(!restore_metadata(&stage, &backup).unwrap());
-        save_metadata(&stage, 4..8, &backup).unwrap();
+        save_metadata(&stage, &[4..8], &backup).unwrap();
         let mut bytes = std::fs::read(&backup).unwrap();
         bytes[30] ^= 1;
         std::fs::write(&backup, bytes).unwrap();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::paths::OutputPaths;
 use super::schema::{Compression, StoredType};
 use crate::error::{Context, Error, Result};
-use crate::plan::{Blocks, chunk_rows};
+use crate::plan::{Blocks, Kind, Table, chunk_rows};
 
 /// What shuffle and gzip make of L2-normalised vectors, measured: 1.16 for float32 and for float16,
 /// at any level.
@@ -23,21 +23,36 @@ const DIGEST_BYTES: u64 = 32;
 const JOURNAL_BLOCK_BYTES: u64 = 160;
 /// `start_idx` and `count` beside an id.
 const VIEWS_METADATA_BYTES: u64 = 12;
+/// An asset's number of views, of which its one vector is made.
+const NUM_IMAGES_BYTES: u64 = 4;
 
 /// What decides about the size of a file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FileShape {
-    /// Whether each row is a view (an asset has many) or an asset.
-    pub row_per_view: bool,
-    pub assets: u64,
-    pub rows: u64,
-    /// Bytes of the longest id.
-    pub longest_id: u64,
+    pub kind: Kind,
+    pub groups: Vec<GroupShape>,
     /// Length of a vector.
     pub dim: u64,
     pub block_rows: u64,
     /// See [`crate::input::Input::spool_bytes`].
     pub spool_bytes: u64,
+}
+
+/// What decides about the size of one group.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupShape {
+    pub assets: u64,
+    pub rows: u64,
+    /// Bytes of the longest id.
+    pub longest_id: u64,
+}
+
+impl GroupShape {
+    /// That of a group of these assets.
+    pub fn of(kind: Kind, table: &Table) -> Self {
+        let (assets, longest_id) = (table.len() as u64, table.longest_id() as u64);
+        Self { assets, rows: kind.rows(table), longest_id }
+    }
 }
 
 /// Bytes of one output and of what stands beside it.
@@ -55,15 +70,21 @@ impl DiskNeed {
     /// The need of a file, a little above what it will be.
     pub fn of(shape: &FileShape, stored: StoredType, compression: Compression) -> Self {
         let row_bytes = shape.dim * stored.size_bytes() as u64;
-        let vectors = shape.rows * row_bytes;
-        let blocks = Blocks::new(shape.rows, shape.block_rows).count();
-        let metadata = if shape.row_per_view { VIEWS_METADATA_BYTES } else { 0 };
-        let beside = HDF5_BYTES + shape.assets * (shape.longest_id + metadata) + blocks * DIGEST_BYTES;
+        let blocks = Blocks::of_groups(shape.groups.iter().map(|group| group.rows), shape.block_rows);
+        let (vectors, blocks) = (blocks.rows() * row_bytes, blocks.count());
+        let beside_id = match shape.kind {
+            Kind::Text => 0,
+            Kind::Image => VIEWS_METADATA_BYTES,
+            Kind::ViewSet => NUM_IMAGES_BYTES,
+        };
+        let tables = shape.groups.iter().map(|group| group.assets * (group.longest_id + beside_id));
+        let beside = HDF5_BYTES + tables.sum::<u64>() + blocks * DIGEST_BYTES;
         let partial = vectors + beside;
         let sealed = match compression {
             Compression::None => partial,
             Compression::Gzip(_) => {
-                let chunks = shape.rows / chunk_rows(shape.block_rows, row_bytes) + blocks;
+                let chunk_rows = chunk_rows(shape.block_rows, row_bytes);
+                let chunks = shape.groups.iter().map(|group| group.rows / chunk_rows).sum::<u64>() + blocks;
                 (vectors as f64 / GZIP_RATIO) as u64 + beside + chunks * CHUNK_ENTRY_BYTES
             }
         };
@@ -154,28 +175,32 @@ fn taken_beside(output: &Path) -> u64 {
 mod tests {
     use super::*;
 
-    const VIEWS: FileShape = FileShape {
-        row_per_view: true,
-        assets: 2_000_000,
-        rows: 24_000_000,
-        longest_id: 12,
-        dim: 1152,
-        block_rows: 1024,
-        spool_bytes: 300_000_000,
-    };
+    fn views() -> FileShape {
+        FileShape {
+            kind: Kind::Image,
+            groups: vec![GroupShape { assets: 2_000_000, rows: 24_000_000, longest_id: 12 }],
+            dim: 1152,
+            block_rows: 1024,
+            spool_bytes: 300_000_000,
+        }
+    }
 
     #[test]
     fn a_file_needs_its_rows_and_little_more() {
         let vectors = 24_000_000 * 1152 * 4;
-        let need = DiskNeed::of(&VIEWS, StoredType::F32, Compression::Gzip(4));
+        let need = DiskNeed::of(&views(), StoredType::F32, Compression::Gzip(4));
         assert!(need.partial > vectors && need.partial < vectors + vectors / 100);
         let ratio = vectors as f64 / need.sealed as f64;
         assert!((1.1..1.16).contains(&ratio), "{ratio}");
         assert_eq!(need.tmp, need.sealed);
-        let half = DiskNeed::of(&VIEWS, StoredType::F16, Compression::None);
+        let half = DiskNeed::of(&views(), StoredType::F16, Compression::None);
         assert!(half.partial < need.partial * 51 / 100);
         assert_eq!((half.tmp, half.sealed), (0, half.partial));
-        let nothing = FileShape { assets: 0, rows: 0, longest_id: 0, spool_bytes: 0, ..VIEWS };
+        let group = views().groups[0];
+        let halves = vec![GroupShape { rows: group.rows / 2, assets: group.assets / 2, ..group }; 2];
+        let two = FileShape { groups: halves, ..views() };
+        assert_eq!(DiskNeed::of(&two, StoredType::F32, Compression::Gzip(4)), need);
+        let nothing = FileShape { groups: Vec::new(), spool_bytes: 0, ..views() };
         assert!(DiskNeed::of(&nothing, StoredType::F32, Compression::Gzip(4)).most() < 1 << 20);
     }
 

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Digest;
+use super::embeddings::RowsShape;
 use super::fingerprint::Fingerprint;
 use super::paths::rename_durably;
 use super::schema::StoredType;
 use crate::error::{Context, Error, ItemError, Result};
-use crate::plan::Blocks;
+use crate::plan::{Blocks, RowGroup};
 
 /// A record is at most one round; anything larger is damage, not data.
 const FRAME_BYTES_MAX: u32 = 1 << 30;
@@ -28,8 +29,8 @@ const FRAME_BYTES_MAX: u32 = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     pub fingerprint: Fingerprint,
-    /// Total rows of the output.
-    pub rows: u64,
+    /// The output's groups, in order of their rows.
+    pub groups: Vec<RowGroup>,
     /// Rows per block.
     pub block_rows: u64,
     /// Length of a vector.
@@ -43,8 +44,18 @@ impl Header {
     /// Whether both are of runs that give the same file.
     pub fn is_same_run(&self, other: &Self) -> bool {
         self.fingerprint.parts == other.fingerprint.parts
-            && (self.rows, self.block_rows, self.dim, self.stored)
-                == (other.rows, other.block_rows, other.dim, other.stored)
+            && self.groups == other.groups
+            && (self.block_rows, self.dim, self.stored) == (other.block_rows, other.dim, other.stored)
+    }
+
+    /// The rows of all groups, and how they are cut.
+    pub fn blocks(&self) -> Blocks {
+        Blocks::of_groups(self.groups.iter().map(|group| group.rows), self.block_rows)
+    }
+
+    /// Which rows the output has, and of which form.
+    pub fn shape(&self) -> RowsShape<'_> {
+        RowsShape { groups: &self.groups, dim: self.dim, stored: self.stored }
     }
 }
 
@@ -55,11 +66,12 @@ pub struct Record {
     pub first_block: u64,
     /// One digest per block of the run.
     pub digests: Vec<Digest>,
-    /// Items of the run that have no vector.
+    /// Items of the run of which something failed, in order of their rows.
     pub failures: Vec<Failure>,
 }
 
-/// An item without a vector, by row.
+/// An item of which something failed, by its row in the numbering of all groups. It has no vector, unless
+/// [`ItemError::has_vector`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub row: u64,
@@ -76,7 +88,7 @@ pub struct Committed {
 
 impl Committed {
     /// The number of rows in the committed ones of `blocks`.
-    pub fn rows(&self, blocks: Blocks) -> u64 {
+    pub fn rows(&self, blocks: &Blocks) -> u64 {
         let rows = self.digests.keys().map(|&block| blocks.range(block));
         rows.map(|rows| rows.end - rows.start).sum()
     }
@@ -152,7 +164,7 @@ pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
         Error::new(format!("the header of {} is damaged", path.display()))
             .hint("nothing of this run can be trusted; start it again with `embed --overwrite`")
     })?;
-    let blocks = header.rows.div_ceil(header.block_rows.max(1));
+    let blocks = header.blocks().count();
     let mut committed = Committed::default();
     let mut good = bytes.len() - rest.len();
     while let Some(record) = next_frame::<Record>(&mut rest) {
@@ -202,7 +214,7 @@ mod tests {
     fn header() -> Header {
         Header {
             fingerprint: Fingerprint::default(),
-            rows: 100,
+            groups: vec![RowGroup { name: String::new(), rows: 100 }],
             block_rows: 10,
             dim: 8,
             stored: StoredType::F32,
@@ -260,6 +272,22 @@ mod tests {
             std::fs::write(&path, &flipped).unwrap();
             assert_eq!(blocks(&read_journal(&path).unwrap().1), [0, 1], "flipped at {at}");
         }
+    }
+
+    #[test]
+    fn a_set_of_views_that_is_embedded_without_some_comes_back() {
+        let broken = ItemError::new(ItemErrorKind::BrokenPicture, "ends early");
+        let failure =
+            |row, planned| Failure { row, error: ItemError::of_views(planned, &[("3.png", broken.clone())]) };
+        let failures = vec![failure(3, 8), failure(5, 1)];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.journal");
+        let mut journal = Journal::create(&path, &header()).unwrap();
+        journal.append(&[Record { first_block: 0, digests: vec![Digest([1; 32])], failures }]).unwrap();
+        let committed = read_journal(&path).unwrap().1;
+        let has_vector = |row| committed.failures.get(&row).map(ItemError::has_vector);
+        assert_eq!([has_vector(3), has_vector(5), has_vector(4)], [Some(true), Some(false), None]);
+        assert_eq!(committed.failures[&3].views_left_out(), 1);
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod adopt;
 mod digest;
 mod disk;
 #[cfg(feature = "engine")]
+mod embeddings;
+#[cfg(feature = "engine")]
 mod fingerprint;
 #[cfg(feature = "engine")]
 mod journal;
@@ -22,7 +24,7 @@ mod table;
 mod verify;
 
 pub use digest::Digest;
-pub use disk::{DiskNeed, FileShape, Space};
+pub use disk::{DiskNeed, FileShape, GroupShape, Space};
 pub use paths::{OutputPaths, remove, rename_durably};
 pub use reader::{Reader, Summary};
 pub use schema::{Compression, StoredType};
@@ -31,6 +33,7 @@ pub use verify::{Report, verify};
 #[cfg(feature = "engine")]
 pub use {
     adopt::{restore_metadata, save_metadata},
+    embeddings::{Embeddings, RowsShape},
     fingerprint::{Fingerprint, sealed_fingerprint},
     journal::{Committed, Failure, Header, Journal, Record, read_journal},
     lock::{Holder, Lock},

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hdf5::plist::dataset_create::Layout;
-use hdf5::types::{FixedUnicode, TypeDescriptor};
+use hdf5::types::{FixedUnicode, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Datatype, Group};
 
 use super::schema::{self, FailureLayout, StoredType, TableLayout, attr};
@@ -23,11 +23,52 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// A group of the file that holds all that a reader needs.
-    pub fn group(&self, file: &hdf5::File, name: &str) -> Result<Group> {
-        let group = file.group(name).map_err(|error| self.damaged(format!("group {name}: {error}")))?;
-        self.check_is_ours(&group)?;
-        Ok(group)
+    /// The names of the groups that have vectors, by their bytes; one empty name for the root.
+    pub fn group_names(&self, file: &hdf5::File) -> Result<Vec<String>> {
+        if file.link_exists(schema::EMBEDDINGS) {
+            return Ok(vec![String::new()]);
+        }
+        let groups = file.groups().map_err(|error| self.damaged(error))?;
+        let has_vectors = groups.iter().filter(|group| group.link_exists(schema::EMBEDDINGS));
+        let mut names: Vec<_> =
+            has_vectors.map(|group| group.name().trim_start_matches('/').to_owned()).collect();
+        names.sort_unstable();
+        // A root that lacks what a group has, is said so.
+        if names.is_empty() { Ok(vec![String::new()]) } else { Ok(names) }
+    }
+
+    /// Which of the groups `names` is meant by `wanted`: a single one need not be named.
+    pub fn choose<'n>(&self, names: &'n [String], wanted: Option<&str>) -> Result<&'n str> {
+        let path = self.path.display();
+        let all = names.join(", ");
+        let at_root = names.iter().any(String::is_empty);
+        match (wanted, names) {
+            (None, [only]) => Ok(only),
+            (Some(_), _) if at_root => {
+                Err(Error::new(format!("{path} has no groups, its vectors are at the root"))
+                    .hint("leave --group out"))
+            }
+            (Some(wanted), _) => names
+                .iter()
+                .find(|name| *name == wanted)
+                .map(String::as_str)
+                .ok_or_else(|| Error::new(format!("{path} has no group '{wanted}'; its groups: {all}"))),
+            (None, _) => {
+                let hint =
+                    names.iter().map(|name| format!("--group {name}")).collect::<Vec<_>>().join(" or ");
+                Err(Error::new(format!("{path} has several groups: {all}")).hint(hint))
+            }
+        }
+    }
+
+    /// The root of the file, and a group that holds all that a reader needs; the empty name is the root.
+    pub fn group(&self, file: &hdf5::File, name: &str) -> Result<(Group, Group)> {
+        let path = format!("/{name}");
+        let group = file.group(&path).map_err(|error| self.damaged(format!("group {path}: {error}")))?;
+        self.check_is_whole(&group, name)?;
+        let root = file.group("/").map_err(|error| self.damaged(format!("group /: {error}")))?;
+        self.check_version(&root)?;
+        Ok((root, group))
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> Error {
@@ -40,21 +81,26 @@ impl Opening<'_> {
         Error::new(format!("{} is HDF5, but not a file of this program: {what}", self.path.display()))
     }
 
-    fn check_is_ours(&self, group: &Group) -> Result<()> {
+    fn check_is_whole(&self, group: &Group, name: &str) -> Result<()> {
         let names = group.member_names().map_err(|error| self.damaged(error))?;
         let has = |name: &str| names.iter().any(|member| member == name);
+        let full = |dataset: &str| format!("/{}", schema::path_in(name, dataset));
         let mut missing: Vec<String> = [schema::EMBEDDINGS, schema::FAILURES, schema::DIGESTS]
             .iter()
             .filter(|name| !has(name))
-            .map(|name| format!("/{name}"))
+            .map(|name| full(name))
             .collect();
         if !has(schema::ASSET_IDS) && !has(schema::METADATA) {
-            missing.push(format!("/{} (or /{})", schema::ASSET_IDS, schema::METADATA));
+            missing.push(format!("{} (or {})", full(schema::ASSET_IDS), full(schema::METADATA)));
         }
-        if !missing.is_empty() {
-            return Err(self.foreign(format!("it has no {}", missing.join(", no "))));
+        if missing.is_empty() {
+            return Ok(());
         }
-        let version = read_integer(group, attr::FORMAT_VERSION)
+        Err(self.foreign(format!("it has no {}", missing.join(", no "))))
+    }
+
+    fn check_version(&self, root: &Group) -> Result<()> {
+        let version = read_integer(root, attr::FORMAT_VERSION)
             .map_err(|_| self.foreign(format!("it has no attribute {}", attr::FORMAT_VERSION)))?;
         if version != schema::FORMAT_VERSION {
             return Err(self
@@ -65,18 +111,20 @@ impl Opening<'_> {
     }
 
     pub fn dataset(&self, group: &Group, name: &str) -> Result<Dataset> {
-        group.dataset(name).map_err(|error| self.damaged(format!("/{name}: {error}")))
+        let within = group.name();
+        let within = within.trim_end_matches('/');
+        group.dataset(name).map_err(|error| self.damaged(format!("{within}/{name}: {error}")))
     }
 
     pub fn vectors(&self, dataset: &Dataset) -> Result<(StoredType, [usize; 2])> {
-        let element = self.element(dataset)?;
+        let (name, element) = (dataset.name(), self.element(dataset)?);
         let stored =
             [StoredType::F32, StoredType::F16].into_iter().find(|stored| is(&element, &stored.descriptor()));
         let stored = stored
-            .ok_or_else(|| self.foreign("/embeddings is neither float32 nor float16, little-endian"))?;
+            .ok_or_else(|| self.foreign(format!("{name} is neither float32 nor float16, little-endian")))?;
         match dataset.shape()[..] {
             [rows, dim] if dim > 0 => Ok((stored, [rows, dim])),
-            ref other => Err(self.foreign(format!("/embeddings has shape {other:?}, expected [rows, dim]"))),
+            ref other => Err(self.foreign(format!("{name} has shape {other:?}, expected [rows, dim]"))),
         }
     }
 
@@ -90,6 +138,15 @@ impl Opening<'_> {
             let id_bytes = self.element(&dataset)?.size();
             Ok((dataset, TableLayout::RowPerAsset { id_bytes }))
         }
+    }
+
+    /// How many views each vector is made from, where the file says so.
+    pub fn num_images(&self, group: &Group) -> Result<Option<(Dataset, TypeDescriptor)>> {
+        if !group.link_exists(schema::NUM_IMAGES) {
+            return Ok(None);
+        }
+        let dataset = self.dataset(group, schema::NUM_IMAGES)?;
+        Ok(Some((dataset, TypeDescriptor::Integer(IntSize::U4))))
     }
 
     pub fn failures(&self, group: &Group) -> Result<(Dataset, FailureLayout, TypeDescriptor)> {

@@ -7,25 +7,29 @@ use std::sync::Arc;
 
 use half::f16;
 use hdf5::filters::Filter;
+use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, Group, H5Type};
 use ndarray::{Array2, s};
 
 use super::open::{self, Opening, read_integer, read_string};
 use super::schema::{self, StoredType, attr};
-use super::table::{Asset, Assets, FailedItem, FailedItems, Records};
+use super::table::{Asset, Assets, FailedItem, FailedItems, NumImages, Records};
 use crate::error::{Context, Error, Exit, Result};
 
-/// A sealed file.
+/// A sealed file; of one with groups, one of them: rows are numbered within it.
 ///
 /// Tables are read with positioned reads, vectors through HDF5; a chunk that holds the wanted rows is
 /// all that gets decompressed.
 pub struct Reader {
     path: PathBuf,
+    name: String,
+    root: Group,
     group: Group,
     embeddings: Dataset,
     stored: StoredType,
     shape: [usize; 2],
     assets: Assets,
+    num_images: Option<NumImages>,
     failures: FailedItems,
     digests: Records,
     block_rows: u64,
@@ -37,13 +41,17 @@ pub(super) enum RawRows {
     F16(Array2<f16>),
 }
 
-/// What `info` shows of a file.
+/// What `info` shows of a file, or of one of its groups.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     pub kind: String,
+    /// Empty where the vectors are at the root.
+    pub group: String,
     pub n_assets: u64,
     pub n_rows: u64,
     pub has_views: bool,
+    /// Views that the vectors are made from, where each is made from an asset's set of views.
+    pub n_images: Option<u64>,
     pub dim: usize,
     pub stored: StoredType,
     /// In words, e.g. `shuffle + gzip 4`, or `none`.
@@ -62,57 +70,46 @@ pub struct Summary {
 }
 
 impl Reader {
-    /// Opens a sealed file.
+    /// Opens a sealed file. Where it has groups, `group` is the name of one; a single one need not be named.
     ///
     /// # Errors
     /// No such file, an unfinished job's file, not HDF5, damaged ([`Exit::Damaged`]), or not one of
-    /// ours, with what is missing.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// ours, with what is missing. No such group, or several and none is named, with their names.
+    pub fn open(path: &Path, group: Option<&str>) -> Result<Self> {
         open::refuse_unfinished(path)?;
-        Self::open_unnamed(path)
+        let file = OpenFile::open(path)?;
+        let names = file.group_names()?;
+        file.reader(file.opening().choose(&names, group)?)
     }
 
-    /// Opens a file that may not have its final name yet.
+    /// Opens every group of a sealed file, in order of their names: a single one without name where the
+    /// vectors are at the root.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub(super) fn open_unnamed(path: &Path) -> Result<Self> {
-        let raw = Arc::new(open::raw(path)?);
-        let file_bytes = raw.metadata().context(|| format!("cannot read {}", path.display()))?.len();
-        let opening = Opening { path, file_bytes };
-        let group = opening.group(&open::hdf5_file(path)?, "/")?;
+    pub fn open_all(path: &Path) -> Result<Vec<Self>> {
+        open::refuse_unfinished(path)?;
+        let file = OpenFile::open(path)?;
+        file.group_names()?.iter().map(|name| file.reader(name)).collect()
+    }
 
-        let embeddings = opening.dataset(&group, schema::EMBEDDINGS)?;
-        let (stored, shape) = opening.vectors(&embeddings)?;
-        let records = |n, record_bytes, offset| Records {
-            file: raw.clone(),
-            path: path.into(),
-            offset,
-            record_bytes,
-            n,
-        };
-
-        let (dataset, layout) = opening.table(&group)?;
-        let (n, offset) = opening.contiguous(&dataset, &layout.descriptor(), layout.record_bytes())?;
-        let n_rows = shape[0] as u64;
-        let assets = Assets { records: records(n, layout.record_bytes(), offset), layout, n_rows };
-
-        let (dataset, layout, descriptor) = opening.failures(&group)?;
-        let (n, offset) = opening.contiguous(&dataset, &descriptor, layout.record_bytes())?;
-        let failures = FailedItems { records: records(n, layout.record_bytes(), offset), layout };
-
-        let dataset = opening.dataset(&group, schema::DIGESTS)?;
-        let (n, offset) = opening.contiguous(&dataset, &u8::type_descriptor(), schema::DIGEST_BYTES)?;
-        let digests = records(n, schema::DIGEST_BYTES, offset);
-        let block_rows = opening.block_rows(&dataset)?;
-
-        let path = path.to_owned();
-        Ok(Self { path, group, embeddings, stored, shape, assets, failures, digests, block_rows })
+    /// Opens a group of a file that may not have its final name yet.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    #[cfg(feature = "engine")]
+    pub(super) fn open_unnamed(path: &Path, group: &str) -> Result<Self> {
+        OpenFile::open(path)?.reader(group)
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The group's name; empty where the vectors are at the root.
+    pub fn group(&self) -> &str {
+        &self.name
     }
 
     /// Rows of `/embeddings`.
@@ -133,6 +130,11 @@ impl Reader {
     /// The table of assets.
     pub fn assets(&self) -> &Assets {
         &self.assets
+    }
+
+    /// How many views each vector is made from, in files of view sets.
+    pub fn num_images(&self) -> Option<&NumImages> {
+        self.num_images.as_ref()
     }
 
     /// The list of failed items.
@@ -159,7 +161,8 @@ impl Reader {
         })
     }
 
-    /// Why these rows have no vector, those that have none.
+    /// What failed of these rows, those of which something did. They have no vector, unless they are made
+    /// from some of an asset's views: then [`num_images`](Self::num_images) is above 0.
     ///
     /// # Errors
     /// A failed read.
@@ -189,10 +192,12 @@ impl Reader {
         let file_bytes =
             std::fs::metadata(&self.path).context(|| format!("cannot read {}", self.path.display()))?.len();
         Ok(Summary {
-            kind: read_string(&self.group, attr::KIND).unwrap_or_default(),
+            kind: read_string(&self.root, attr::KIND).unwrap_or_default(),
+            group: self.name.clone(),
             n_assets: self.assets.n(),
             n_rows: self.n_rows(),
             has_views: self.assets.has_views(),
+            n_images: self.num_images.as_ref().map(NumImages::sum).transpose()?,
             dim: self.dim(),
             stored: self.stored,
             compression: compression(&self.embeddings.filters()),
@@ -202,7 +207,7 @@ impl Reader {
             vector_bytes: self.n_rows() * (self.dim() * self.stored.size_bytes()) as u64,
             vector_bytes_stored: self.embeddings.storage_size(),
             failures,
-            provenance: provenance(&self.group),
+            provenance: provenance(&self.root),
         })
     }
 
@@ -210,9 +215,9 @@ impl Reader {
     pub(super) fn stored_rows(&self, rows: Range<u64>) -> Result<RawRows> {
         let count = self.n_rows();
         if rows.end > count || rows.start > rows.end {
-            let path = self.path.display();
+            let about = self.about();
             return Err(Error::new(format!(
-                "{path}: rows {} to {} asked for, of {count}",
+                "{about}: rows {} to {} asked for, of {count}",
                 rows.start, rows.end
             )));
         }
@@ -226,10 +231,16 @@ impl Reader {
         let range = rows.start as usize..rows.end as usize;
         self.embeddings.read_slice_2d(s![range, ..]).map_err(|error| {
             let path = self.path.display();
-            Error::new(format!("{path}: rows {} to {} do not read: {error}", rows.start, rows.end))
+            Error::new(format!("{}: rows {} to {} do not read: {error}", self.about(), rows.start, rows.end))
                 .hint(format!("`hyperslab verify {path}` lists all that is wrong"))
                 .exit(Exit::Damaged)
         })
+    }
+
+    /// The file, and the group, in words.
+    fn about(&self) -> String {
+        let path = self.path.display();
+        if self.name.is_empty() { path.to_string() } else { format!("{path}, {}", self.name) }
     }
 
     /// Rows that are read together: those of a chunk, or 1 where there are none.
@@ -252,10 +263,88 @@ impl Reader {
         read_integer(&self.group, name)
     }
 
+    /// An integer attribute of the root.
+    pub(super) fn root_integer(&self, name: &str) -> Result<i64> {
+        read_integer(&self.root, name)
+    }
+
     /// A string attribute of `/digests`.
     pub(super) fn digest_attribute(&self, name: &str) -> Result<String> {
         let digests = self.group.dataset(schema::DIGESTS).context(|| "/digests")?;
         read_string(&digests, name)
+    }
+}
+
+/// A file that is being opened, in HDF5 and for positioned reads.
+struct OpenFile<'a> {
+    path: &'a Path,
+    raw: Arc<std::fs::File>,
+    bytes: u64,
+    hdf5: hdf5::File,
+}
+
+impl<'a> OpenFile<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let raw = open::raw(path)?;
+        let bytes = raw.metadata().context(|| format!("cannot read {}", path.display()))?.len();
+        Ok(Self { path, raw: Arc::new(raw), bytes, hdf5: open::hdf5_file(path)? })
+    }
+
+    fn opening(&self) -> Opening<'a> {
+        Opening { path: self.path, file_bytes: self.bytes }
+    }
+
+    fn group_names(&self) -> Result<Vec<String>> {
+        self.opening().group_names(&self.hdf5)
+    }
+
+    fn reader(&self, name: &str) -> Result<Reader> {
+        let opening = self.opening();
+        let (root, group) = opening.group(&self.hdf5, name)?;
+        let embeddings = opening.dataset(&group, schema::EMBEDDINGS)?;
+        let (stored, shape) = opening.vectors(&embeddings)?;
+
+        let (dataset, layout) = opening.table(&group)?;
+        let records = self.records(&dataset, &layout.descriptor(), layout.record_bytes())?;
+        let assets = Assets { records, layout, n_rows: shape[0] as u64 };
+
+        let num_images = match opening.num_images(&group)? {
+            Some((dataset, element)) => {
+                let records = self.records(&dataset, &element, schema::NUM_IMAGES_BYTES)?;
+                Some(NumImages { records })
+            }
+            None => None,
+        };
+        let (dataset, layout, descriptor) = opening.failures(&group)?;
+        let failures =
+            FailedItems { records: self.records(&dataset, &descriptor, layout.record_bytes())?, layout };
+
+        let dataset = opening.dataset(&group, schema::DIGESTS)?;
+        let digests = self.records(&dataset, &u8::type_descriptor(), schema::DIGEST_BYTES)?;
+        let block_rows = opening.block_rows(&dataset)?;
+
+        let (path, name) = (self.path.to_owned(), name.to_owned());
+        Ok(Reader {
+            path,
+            name,
+            root,
+            group,
+            embeddings,
+            stored,
+            shape,
+            assets,
+            num_images,
+            failures,
+            digests,
+            block_rows,
+        })
+    }
+
+    /// The records of a contiguous dataset.
+    fn records(&self, dataset: &Dataset, element: &TypeDescriptor, record_bytes: usize) -> Result<Records> {
+        let (n, offset) = self.opening().contiguous(dataset, element, record_bytes)?;
+        let (file, path, name) = (self.raw.clone(), self.path.to_owned(), dataset.name());
+        Ok(Records { file, path, name, offset, record_bytes, n })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The sealed file's names, types and records, once for writer and reader.
 //!
+//! A file has its vectors at the root, or in groups below it: each group holds all the datasets and counts
+//! as the root does otherwise. Rows and blocks are then numbered within the group.
+//!
 //! Everything but `/embeddings` is contiguous and uncompressed, so a look-up is a few small reads at
 //! a known offset. Strings are UTF-8, of fixed length, padded with NUL. Integers and floats are
 //! little-endian.
@@ -9,6 +12,7 @@
 //! | [`EMBEDDINGS`] | `[rows, dim]` | [`StoredType`] |
 //! | [`ASSET_IDS`] | `[assets]` | [`asset_id_type`]; files with one row per asset |
 //! | [`METADATA`] | `[assets]` | [`metadata_type`]; files with a row per view |
+//! | [`NUM_IMAGES`] | `[assets]` | i32: of how many views the vector is made; files of view sets |
 //! | [`FAILURES`] | `[failed]` | [`failure_type`], sorted by row |
 //! | [`DIGESTS`] | `[blocks, 32]` | u8: SHA-256 of each block's rows as stored |
 
@@ -24,8 +28,17 @@ pub const FORMAT_VERSION: i64 = 1;
 pub const EMBEDDINGS: &str = "embeddings";
 pub const ASSET_IDS: &str = "asset_ids";
 pub const METADATA: &str = "metadata";
+pub const NUM_IMAGES: &str = "num_images";
 pub const FAILURES: &str = "failures";
 pub const DIGESTS: &str = "digests";
+
+/// Path from the root of a dataset of a group; the empty name is the root's.
+pub fn path_in(group: &str, dataset: &str) -> String {
+    if group.is_empty() { dataset.to_owned() } else { format!("{group}/{dataset}") }
+}
+
+/// Bytes of one record of [`NUM_IMAGES`].
+pub const NUM_IMAGES_BYTES: usize = 4;
 
 /// Bytes of one digest (SHA-256).
 pub const DIGEST_BYTES: usize = 32;
@@ -39,15 +52,16 @@ pub const FAILED_F16: u16 = 0x7e00;
 
 /// Names of attributes.
 pub mod attr {
-    /// i64, beside every `/embeddings`: its rows.
+    /// i64, beside every `/embeddings`: its rows. This and the counts below are sums at the root of a file
+    /// with groups.
     pub const TOTAL_ITEMS: &str = "total_items";
-    /// i64, beside every `/embeddings`: the length of a vector.
+    /// i64, beside every `/embeddings` and at the root: the length of a vector.
     pub const EMBEDDING_DIM: &str = "embedding_dim";
-    /// i64, root.
+    /// i64, beside every `/embeddings`.
     pub const TOTAL_ASSETS: &str = "total_assets";
     /// i64, root, files with a row per view.
     pub const TOTAL_VIEWPOINTS: &str = "total_viewpoints";
-    /// i64, root: lines of `/failures`.
+    /// i64, beside every `/embeddings`: lines of `/failures`.
     pub const FAILED_ITEMS: &str = "failed_items";
     /// i64, root.
     pub const FORMAT_VERSION: &str = "format_version";
@@ -76,6 +90,8 @@ pub mod attr {
     pub const TABLE_SHA256: &str = "table_sha256";
     /// String (hex), on `/digests`: SHA-256 of `/failures` as stored.
     pub const FAILURES_SHA256: &str = "failures_sha256";
+    /// String (hex), on `/digests` of files of view sets: SHA-256 of `/num_images` as stored.
+    pub const NUM_IMAGES_SHA256: &str = "num_images_sha256";
 }
 
 /// How vectors are stored.
@@ -343,7 +359,7 @@ fn i64_le(bytes: &[u8]) -> i64 {
     i64::from_le_bytes(bytes.try_into().expect("record layouts split off exactly 8 bytes"))
 }
 
-fn i32_le(bytes: &[u8]) -> i32 {
+pub(super) fn i32_le(bytes: &[u8]) -> i32 {
     i32::from_le_bytes(bytes.try_into().expect("record layouts split off exactly 4 bytes"))
 }
 

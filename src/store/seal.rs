@@ -1,5 +1,6 @@
 //! The sealed file while it is being made: rows chunk by chunk, then the tables and provenance.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -7,14 +8,17 @@ use hdf5::types::{IntSize, TypeDescriptor};
 use sha2::{Digest as _, Sha256};
 
 use super::Digest;
+use super::embeddings::{Embeddings, RowsShape};
 use super::fingerprint::Fingerprint;
 use super::journal::Committed;
-use super::schema::{self, AssetRecord, FailureLayout, FailureRecord, StoredType, TableLayout, attr};
+use super::schema::{
+    self, AssetRecord, FailureLayout, FailureRecord, StoredType, TableLayout, attr, path_in,
+};
 use super::stage::StoredRows;
 use crate::comm::RawComm;
-use crate::error::{Context, Result};
-use crate::h5::{Layout, ParallelFile, RowDataset};
-use crate::plan::{Blocks, Table, chunk_rows};
+use crate::error::{Context, ItemError, Result};
+use crate::h5::{Layout, Object, ParallelFile};
+use crate::plan::{Blocks, Kind, RowGroup, Table, chunk_rows};
 
 /// Tables are written in pieces of about this size, to bound memory at tens of millions of assets.
 const PIECE_BYTES: usize = 64 << 20;
@@ -23,9 +27,11 @@ const REASON_BYTES_MAX: usize = 200;
 
 /// What a sealed file holds beside its rows.
 pub struct Contents<'a> {
-    /// Whether each row is a view (an asset has many) or an asset.
-    pub row_per_view: bool,
-    pub table: &'a Table,
+    pub kind: Kind,
+    /// In order of their rows.
+    pub groups: &'a [RowGroup],
+    /// Of each group.
+    pub tables: &'a [Table],
     pub blocks: Blocks,
     pub dim: u64,
     pub stored: StoredType,
@@ -33,10 +39,75 @@ pub struct Contents<'a> {
     pub committed: &'a Committed,
 }
 
+impl<'a> Contents<'a> {
+    /// Which rows the file has, and of which form.
+    pub fn shape(&self) -> RowsShape<'a> {
+        RowsShape { groups: self.groups, dim: self.dim, stored: self.stored }
+    }
+
+    fn each_group(&self) -> impl Iterator<Item = GroupContents<'a>> {
+        let parts = self.groups.iter().zip(self.tables).enumerate();
+        parts.map(|(number, (group, table))| {
+            let rows = self.blocks.rows_of_group(number);
+            let failures = self.committed.failures.range(rows.clone());
+            GroupContents {
+                name: &group.name,
+                kind: self.kind,
+                table,
+                failures: failures.map(|(&row, error)| (row - rows.start, error)).collect(),
+                digests: self
+                    .committed
+                    .digests
+                    .range(self.blocks.blocks_of_group(number))
+                    .map(|(_, d)| d)
+                    .collect(),
+                rows: group.rows,
+            }
+        })
+    }
+}
+
+/// What one group of the file holds beside its rows, which it numbers by itself.
+struct GroupContents<'a> {
+    name: &'a str,
+    kind: Kind,
+    table: &'a Table,
+    /// By row.
+    failures: BTreeMap<u64, &'a ItemError>,
+    /// Of each block.
+    digests: Vec<&'a Digest>,
+    rows: u64,
+}
+
+impl GroupContents<'_> {
+    fn counts(&self) -> Counts {
+        let (assets, failed) = (self.table.len() as u64, self.failures.len() as u64);
+        Counts { rows: self.rows, assets, failed }
+    }
+
+    /// Of how many views the vector of an asset is made.
+    fn num_images(&self, asset: u64) -> u32 {
+        let planned = self.table.count(asset as usize);
+        match self.failures.get(&asset) {
+            None => planned,
+            Some(error) if error.has_vector() => planned.saturating_sub(error.views_left_out()),
+            Some(_) => 0,
+        }
+    }
+}
+
+/// What attributes count, of a group or of all.
+#[derive(Clone, Copy)]
+struct Counts {
+    rows: u64,
+    assets: u64,
+    failed: u64,
+}
+
 /// The file that becomes the output, open on all ranks.
 pub struct SealedFile {
     file: ParallelFile,
-    rows: RowDataset,
+    rows: Embeddings,
     /// Whether this rank writes what exists once.
     is_root: bool,
 }
@@ -47,11 +118,10 @@ impl SealedFile {
     /// # Errors
     /// What HDF5 reports.
     pub fn create(path: &Path, what: &Contents<'_>, gzip: u8, comm: RawComm, is_root: bool) -> Result<Self> {
-        let row_bytes = what.dim * what.stored.size_bytes() as u64;
-        let layout = Layout::Chunked { rows: chunk_rows(what.blocks.block_rows(), row_bytes), gzip };
+        let shape = what.shape();
+        let rows = chunk_rows(what.blocks.block_rows(), shape.row_bytes() as u64);
         let file = ParallelFile::create(path, comm)?;
-        let shape = [what.blocks.rows(), what.dim];
-        let rows = file.create_rows(schema::EMBEDDINGS, &what.stored.descriptor(), &shape, layout)?;
+        let rows = Embeddings::create(&file, &shape, Layout::Chunked { rows, gzip })?;
         Ok(Self { file, rows, is_root })
     }
 
@@ -59,9 +129,9 @@ impl SealedFile {
     ///
     /// # Errors
     /// What HDF5 reports.
-    pub fn adopt(stage: &Path, comm: RawComm, is_root: bool) -> Result<Self> {
+    pub fn adopt(stage: &Path, what: &Contents<'_>, comm: RawComm, is_root: bool) -> Result<Self> {
         let file = ParallelFile::open(stage, comm)?;
-        let rows = file.open_rows(schema::EMBEDDINGS)?;
+        let rows = Embeddings::open(&file, &what.shape())?;
         Ok(Self { file, rows, is_root })
     }
 
@@ -70,7 +140,7 @@ impl SealedFile {
     /// # Errors
     /// What HDF5 reports, e.g. a full disk.
     pub fn write(&self, rows: &StoredRows) -> Result<()> {
-        self.rows.write(rows.start, &rows.bytes)
+        self.rows.write(rows)
     }
 
     /// Writes tables, digests and attributes, and closes the file. Collective.
@@ -78,76 +148,105 @@ impl SealedFile {
     /// # Errors
     /// What HDF5 reports, e.g. a full disk.
     pub fn complete(self, what: &Contents<'_>) -> Result<()> {
-        let table_digest = self.write_table(what)?;
-        let failures_digest = self.write_failures(what)?;
-        self.write_digests(what)?;
-        let text = |object, name, value: &str| self.write_text(object, name, value);
-        self.write_count(schema::DIGESTS, attr::BLOCK_ROWS, what.blocks.block_rows())?;
-        text(schema::DIGESTS, attr::ALGORITHM, schema::DIGEST_ALGORITHM)?;
-        text(schema::DIGESTS, attr::TABLE_SHA256, &table_digest.to_string())?;
-        text(schema::DIGESTS, attr::FAILURES_SHA256, &failures_digest.to_string())?;
-        self.write_root_attributes(what)?;
+        let mut all = Counts { rows: 0, assets: 0, failed: 0 };
+        for group in what.each_group() {
+            self.write_group(&group, what)?;
+            let counts = group.counts();
+            all.rows += counts.rows;
+            all.assets += counts.assets;
+            all.failed += counts.failed;
+        }
+        self.write_count(Object::Group(""), attr::FORMAT_VERSION, schema::FORMAT_VERSION as u64)?;
+        self.write_counts("", all, what)?;
+        for (name, value) in what.fingerprint.about.iter().chain(&what.fingerprint.parts) {
+            self.write_text(Object::Group(""), name, value)?;
+        }
+        self.write_text(Object::Group(""), "fingerprint", &what.fingerprint.digest().to_string())?;
         self.file.flush()?;
         self.rows.close();
         self.file.finish()
     }
 
-    fn write_root_attributes(&self, what: &Contents<'_>) -> Result<()> {
-        self.write_count("", attr::FORMAT_VERSION, schema::FORMAT_VERSION as u64)?;
-        self.write_count("", attr::TOTAL_ITEMS, what.blocks.rows())?;
-        self.write_count("", attr::EMBEDDING_DIM, what.dim)?;
-        self.write_count("", attr::TOTAL_ASSETS, what.table.len() as u64)?;
-        if what.row_per_view {
-            self.write_count("", attr::TOTAL_VIEWPOINTS, what.blocks.rows())?;
+    /// Writes the tables and digests of one group, and its counts where it is not the root.
+    fn write_group(&self, group: &GroupContents<'_>, what: &Contents<'_>) -> Result<()> {
+        let table_digest = self.write_table(group)?;
+        let num_images_digest =
+            if group.kind == Kind::ViewSet { Some(self.write_num_images(group)?) } else { None };
+        let failures_digest = self.write_failures(group)?;
+        self.write_digests(group)?;
+        let digests = path_in(group.name, schema::DIGESTS);
+        let digests = Object::Dataset(&digests);
+        self.write_count(digests, attr::BLOCK_ROWS, what.blocks.block_rows())?;
+        self.write_text(digests, attr::ALGORITHM, schema::DIGEST_ALGORITHM)?;
+        self.write_text(digests, attr::TABLE_SHA256, &table_digest.to_string())?;
+        self.write_text(digests, attr::FAILURES_SHA256, &failures_digest.to_string())?;
+        if let Some(digest) = num_images_digest {
+            self.write_text(digests, attr::NUM_IMAGES_SHA256, &digest.to_string())?;
         }
-        self.write_count("", attr::FAILED_ITEMS, what.committed.failures.len() as u64)?;
-        for (name, value) in what.fingerprint.about.iter().chain(&what.fingerprint.parts) {
-            self.write_text("", name, value)?;
-        }
-        self.write_text("", "fingerprint", &what.fingerprint.digest().to_string())
+        if group.name.is_empty() { Ok(()) } else { self.write_counts(group.name, group.counts(), what) }
     }
 
-    fn write_table(&self, what: &Contents<'_>) -> Result<Digest> {
-        let id_bytes = what.table.longest_id().max(1);
-        let layout = if what.row_per_view {
+    fn write_counts(&self, group: &str, counts: Counts, what: &Contents<'_>) -> Result<()> {
+        let group = Object::Group(group);
+        self.write_count(group, attr::TOTAL_ITEMS, counts.rows)?;
+        self.write_count(group, attr::EMBEDDING_DIM, what.dim)?;
+        self.write_count(group, attr::TOTAL_ASSETS, counts.assets)?;
+        if what.kind.has_row_per_view() {
+            self.write_count(group, attr::TOTAL_VIEWPOINTS, counts.rows)?;
+        }
+        self.write_count(group, attr::FAILED_ITEMS, counts.failed)
+    }
+
+    fn write_table(&self, group: &GroupContents<'_>) -> Result<Digest> {
+        let table = group.table;
+        let id_bytes = table.longest_id().max(1);
+        let layout = if group.kind.has_row_per_view() {
             TableLayout::RowPerView { id_bytes }
         } else {
             TableLayout::RowPerAsset { id_bytes }
         };
-        let assets = what.table.len() as u64;
-        self.write_records(layout.dataset(), &layout.descriptor(), assets, |asset, out| {
+        let path = path_in(group.name, layout.dataset());
+        self.write_records(&path, &layout.descriptor(), table.len() as u64, |asset, out| {
             let asset = asset as usize;
             let record = AssetRecord {
-                id: what.table.id(asset).as_bytes(),
-                start_idx: what.table.start(asset) as i64,
-                count: what.table.count(asset) as i32,
+                id: table.id(asset).as_bytes(),
+                start_idx: table.start(asset) as i64,
+                count: table.count(asset) as i32,
             };
             layout.encode(record, out);
         })
     }
 
-    fn write_failures(&self, what: &Contents<'_>) -> Result<Digest> {
+    fn write_num_images(&self, group: &GroupContents<'_>) -> Result<Digest> {
+        let path = path_in(group.name, schema::NUM_IMAGES);
+        let ty = TypeDescriptor::Integer(IntSize::U4);
+        self.write_records(&path, &ty, group.table.len() as u64, |asset, out| {
+            out.extend((group.num_images(asset) as i32).to_le_bytes());
+        })
+    }
+
+    fn write_failures(&self, group: &GroupContents<'_>) -> Result<Digest> {
         let failures: Vec<(u64, String)> =
-            what.committed.failures.iter().map(|(&row, error)| (row, error.to_string())).collect();
+            group.failures.iter().map(|(&row, error)| (row, error.to_string())).collect();
         let longest = failures.iter().map(|(_, reason)| reason.len()).max().unwrap_or(0);
-        let id_bytes = what.table.longest_id().max(1);
+        let id_bytes = group.table.longest_id().max(1);
         let layout = FailureLayout { id_bytes, reason_bytes: longest.clamp(1, REASON_BYTES_MAX) };
         let ty = schema::failure_type(layout.id_bytes, layout.reason_bytes);
-        self.write_records(schema::FAILURES, &ty, failures.len() as u64, |index, out| {
+        let path = path_in(group.name, schema::FAILURES);
+        self.write_records(&path, &ty, failures.len() as u64, |index, out| {
             let (row, reason) = &failures[index as usize];
-            let id = what.table.asset_of_row(*row).map_or("", |(asset, _)| what.table.id(asset));
+            let id = group.kind.asset_of_row(group.table, *row).map_or("", |asset| group.table.id(asset));
             let (id, reason) = (id.as_bytes(), reason.as_bytes());
             layout.encode(FailureRecord { id, row: *row as i64, reason }, out);
         })
     }
 
-    fn write_digests(&self, what: &Contents<'_>) -> Result<Digest> {
-        let digests: Vec<&Digest> = what.committed.digests.values().collect();
+    fn write_digests(&self, group: &GroupContents<'_>) -> Result<Digest> {
         let ty =
             TypeDescriptor::FixedArray(Box::new(TypeDescriptor::Unsigned(IntSize::U1)), schema::DIGEST_BYTES);
-        let count = digests.len() as u64;
-        self.write_records(schema::DIGESTS, &ty, count, |block, out| {
-            out.extend(digests[block as usize].0);
+        let (path, count) = (path_in(group.name, schema::DIGESTS), group.digests.len() as u64);
+        self.write_records(&path, &ty, count, |block, out| {
+            out.extend(group.digests[block as usize].0);
         })
     }
 
@@ -155,7 +254,7 @@ impl SealedFile {
     /// An array type becomes a second dimension. Returns the digest of the stored bytes, on every rank.
     fn write_records(
         &self,
-        name: &str,
+        path: &str,
         ty: &TypeDescriptor,
         count: u64,
         encode: impl Fn(u64, &mut Vec<u8>),
@@ -163,9 +262,9 @@ impl SealedFile {
         let record_bytes = ty.size();
         let dataset = match ty {
             TypeDescriptor::FixedArray(element, length) => {
-                self.file.create_rows(name, element, &[count, *length as u64], Layout::Contiguous)?
+                self.file.create_rows(path, element, &[count, *length as u64], Layout::Contiguous)?
             }
-            _ => self.file.create_rows(name, ty, &[count], Layout::Contiguous)?,
+            _ => self.file.create_rows(path, ty, &[count], Layout::Contiguous)?,
         };
         let piece_records = (PIECE_BYTES / record_bytes.max(1)).max(1);
         let mut hash = Sha256::new();
@@ -180,12 +279,12 @@ impl SealedFile {
         Ok(Digest(hash.finalize().into()))
     }
 
-    fn write_count(&self, object: &str, name: &str, value: u64) -> Result<()> {
+    fn write_count(&self, object: Object<'_>, name: &str, value: u64) -> Result<()> {
         let value = i64::try_from(value).context(|| format!("attribute {name}"))?;
         self.file.write_attribute(object, name, &TypeDescriptor::Integer(IntSize::U8), &value.to_ne_bytes())
     }
 
-    fn write_text(&self, object: &str, name: &str, value: &str) -> Result<()> {
+    fn write_text(&self, object: Object<'_>, name: &str, value: &str) -> Result<()> {
         let mut bytes = value.as_bytes().to_vec();
         // A string type has at least one byte.
         bytes.resize(bytes.len().max(1), 0);
@@ -193,21 +292,26 @@ impl SealedFile {
     }
 }
 
-/// Whether `rows`, a run of whole blocks, has the digests that the journal holds for them; the first
-/// block that has not, otherwise.
+/// Whether `rows`, those of the run `run` of blocks, have the digests that the journal holds for them; the
+/// first block that has not, otherwise.
 ///
 /// # Errors
 /// The number of the block whose bytes differ.
 pub fn check_digests(
     rows: &StoredRows,
-    first_block: u64,
-    block_bytes: usize,
+    run: Range<u64>,
+    (blocks, row_bytes): (&Blocks, usize),
     committed: &Committed,
 ) -> std::result::Result<(), u64> {
-    for (block, bytes) in (first_block..).zip(rows.bytes.chunks(block_bytes.max(1))) {
+    let mut rest = &rows.bytes[..];
+    for block in run {
+        let range = blocks.range(block);
+        let bytes = (range.end - range.start) as usize * row_bytes;
+        let (bytes, after) = rest.split_at_checked(bytes).ok_or(block)?;
         if committed.digests.get(&block) != Some(&Digest::of(bytes)) {
             return Err(block);
         }
+        rest = after;
     }
     Ok(())
 }

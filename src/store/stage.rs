@@ -4,6 +4,7 @@
 //! bytes at fixed offsets change, so the file always opens, and writing a round twice is harmless.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,14 @@ use ndarray::ArrayView2;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::Digest;
+use super::embeddings::{Embeddings, RowsShape};
 use super::schema::{self, StoredType};
 use crate::comm::RawComm;
 use crate::error::{Context, Error, Result};
-use crate::h5::{Layout, ParallelFile, RowDataset};
+use crate::h5::{Layout, ParallelFile};
 
-/// Rows in their stored form: what is written, digested and read back.
+/// Rows in their stored form, consecutive ones by the numbers that go through all groups: what is written,
+/// digested and read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRows {
     /// The first row.
@@ -53,11 +56,11 @@ impl StoredRows {
 /// The stage, open on all ranks.
 pub struct Stage {
     file: ParallelFile,
-    rows: RowDataset,
+    rows: Embeddings,
     /// The same file for positioned reads, past MPI and HDF5: what any other reader would see.
     reader: File,
-    /// Where row 0 begins, in bytes.
-    offset: u64,
+    /// Where each group's rows lie in the file, in bytes.
+    extents: Vec<Range<u64>>,
     path: PathBuf,
 }
 
@@ -67,20 +70,13 @@ impl Stage {
     ///
     /// # Errors
     /// What the file system or HDF5 reports, e.g. that the disk cannot hold it.
-    pub fn create(
-        path: &Path,
-        (rows, dim): (u64, u64),
-        stored: StoredType,
-        comm: RawComm,
-        is_root: bool,
-    ) -> Result<Self> {
+    pub fn create(path: &Path, shape: &RowsShape<'_>, comm: RawComm, is_root: bool) -> Result<Self> {
         let file = ParallelFile::create(path, comm)?;
-        let dataset =
-            file.create_rows(schema::EMBEDDINGS, &stored.descriptor(), &[rows, dim], Layout::Contiguous)?;
+        let rows = Embeddings::create(&file, shape, Layout::Contiguous)?;
         file.flush()?;
-        let stage = Self::new(file, dataset, path)?;
+        let stage = Self::new(file, rows, path)?;
         if is_root {
-            reserve(path, stage.offset, rows * stage.rows.row_bytes() as u64)?;
+            stage.extents.iter().try_for_each(|extent| reserve(path, extent))?;
         }
         Ok(stage)
     }
@@ -89,30 +85,25 @@ impl Stage {
     ///
     /// # Errors
     /// No such file, or one of another shape or size.
-    pub fn open(path: &Path, (rows, dim): (u64, u64), stored: StoredType, comm: RawComm) -> Result<Self> {
+    pub fn open(path: &Path, shape: &RowsShape<'_>, comm: RawComm) -> Result<Self> {
         let file = ParallelFile::open(path, comm)?;
-        let dataset = file.open_rows(schema::EMBEDDINGS)?;
-        let row_bytes = dim as usize * stored.size_bytes();
-        if dataset.rows() != rows || dataset.row_bytes() != row_bytes {
-            return Err(Error::new(format!(
-                "{} holds {} rows of {} bytes; its journal speaks of {rows} of {row_bytes}",
-                path.display(),
-                dataset.rows(),
-                dataset.row_bytes()
-            ))
-            .hint("it is not this run's stage; start again with --overwrite"));
-        }
-        Self::new(file, dataset, path)
+        let rows = Embeddings::open(&file, shape).map_err(|error| {
+            Error::new(format!("{}: {error}", path.display()))
+                .hint("it is not the stage that its journal speaks of; start again with --overwrite")
+        })?;
+        Self::new(file, rows, path)
     }
 
-    fn new(file: ParallelFile, rows: RowDataset, path: &Path) -> Result<Self> {
-        let offset = match rows.offset() {
-            Some(offset) => offset,
-            None if rows.rows() == 0 => 0,
-            None => return Err(Error::new(format!("{} has no space allocated", path.display()))),
+    fn new(file: ParallelFile, rows: Embeddings, path: &Path) -> Result<Self> {
+        let row_bytes = rows.row_bytes() as u64;
+        let extent = |(offset, rows): (Option<u64>, u64)| match offset {
+            Some(offset) => Ok(offset..offset + rows * row_bytes),
+            None if rows == 0 => Ok(0..0),
+            None => Err(Error::new(format!("{} has no space allocated", path.display()))),
         };
+        let extents = rows.offsets().zip(rows.group_rows()).map(extent).collect::<Result<_>>()?;
         let reader = File::open(path).context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { file, rows, reader, offset, path: path.to_owned() })
+        Ok(Self { file, rows, reader, extents, path: path.to_owned() })
     }
 
     /// Bytes of one row as stored.
@@ -120,9 +111,9 @@ impl Stage {
         self.rows.row_bytes()
     }
 
-    /// Where the rows lie in the file, in bytes.
-    pub fn extent(&self) -> std::ops::Range<u64> {
-        self.offset..self.offset + self.rows.rows() * self.rows.row_bytes() as u64
+    /// Where each group's rows lie in the file, in bytes.
+    pub fn extents(&self) -> &[Range<u64>] {
+        &self.extents
     }
 
     /// Writes this rank's rows of the round, possibly none. Collective.
@@ -130,7 +121,7 @@ impl Stage {
     /// # Errors
     /// What HDF5 reports.
     pub fn write(&self, rows: &StoredRows) -> Result<()> {
-        self.rows.write(rows.start, &rows.bytes)
+        self.rows.write(rows)
     }
 
     /// Makes what was written durable on every rank. Collective.
@@ -145,13 +136,18 @@ impl Stage {
     ///
     /// # Errors
     /// The file is shorter than its rows, or cannot be read.
-    pub fn read(&self, start: u64, count: u64) -> Result<StoredRows> {
+    pub fn read(&self, rows: Range<u64>) -> Result<StoredRows> {
         let row_bytes = self.rows.row_bytes() as u64;
-        let mut bytes = vec![0; (count * row_bytes) as usize];
-        self.reader
-            .read_exact_at(&mut bytes, self.offset + start * row_bytes)
-            .context(|| format!("cannot read rows {start}..{} of {}", start + count, self.path.display()))?;
-        Ok(StoredRows { start, bytes })
+        let mut bytes = vec![0; ((rows.end - rows.start) * row_bytes) as usize];
+        let mut rest = &mut bytes[..];
+        for (extent, own) in self.extents.iter().zip(self.rows.by_group(rows.clone())) {
+            let (own_bytes, after) = rest.split_at_mut(((own.end - own.start) * row_bytes) as usize);
+            self.reader.read_exact_at(own_bytes, extent.start + own.start * row_bytes).context(|| {
+                format!("cannot read rows {}..{} of {}", rows.start, rows.end, self.path.display())
+            })?;
+            rest = after;
+        }
+        Ok(StoredRows { start: rows.start, bytes })
     }
 
     /// Closes the stage. Collective.
@@ -164,16 +160,17 @@ impl Stage {
     }
 }
 
-/// Reserves the space of all rows, so that the disk cannot fill up under a running job. Early
+/// Reserves the space of a group's rows, so that the disk cannot fill up under a running job. Early
 /// allocation by HDF5 reserves nothing: the file stays sparse.
-fn reserve(path: &Path, offset: u64, bytes: u64) -> Result<()> {
+fn reserve(path: &Path, extent: &Range<u64>) -> Result<()> {
     use rustix::io::Errno;
+    let bytes = extent.end - extent.start;
     if bytes == 0 {
         return Ok(());
     }
     let file =
         File::options().write(true).open(path).context(|| format!("cannot open {}", path.display()))?;
-    match fallocate(&file, FallocateFlags::empty(), offset, bytes) {
+    match fallocate(&file, FallocateFlags::empty(), extent.start, bytes) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             tracing::warn!("{}: this file system cannot reserve space; keep it free", path.display());

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::schema::{AssetRecord, FailureLayout, TableLayout};
+use super::schema::{AssetRecord, FailureLayout, NUM_IMAGES_BYTES, TableLayout, i32_le};
 use crate::error::{Context, Error, Exit, Result};
 
 /// Bytes read at once: by a search for its last steps, by a walk for each window.
@@ -23,7 +23,7 @@ pub struct Asset {
     pub rows: Range<u64>,
 }
 
-/// An item without a vector.
+/// An item of which something failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedItem {
     pub asset_id: String,
@@ -36,6 +36,8 @@ pub struct FailedItem {
 pub(super) struct Records {
     pub file: Arc<File>,
     pub path: PathBuf,
+    /// Of their dataset, from the root.
+    pub name: String,
     pub offset: u64,
     pub record_bytes: usize,
     pub n: u64,
@@ -195,9 +197,39 @@ impl Assets {
 
     fn damaged(&self, index: u64, what: &str) -> Error {
         let path = self.records.path.display();
-        Error::new(format!("{path}: entry {index} of /{} is damaged: {what}", self.layout.dataset()))
+        Error::new(format!("{path}: entry {index} of {} is damaged: {what}", self.records.name))
             .hint(format!("`hyperslab verify {path}` lists all that is wrong"))
             .exit(Exit::Damaged)
+    }
+}
+
+/// How many views the vector of each row is made from, in files with a row for an asset's set of views.
+#[derive(Clone, Debug)]
+pub struct NumImages {
+    pub(super) records: Records,
+}
+
+impl NumImages {
+    /// Those of these rows, cut to the rows there are: 0 where the asset failed.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn of_rows(&self, rows: Range<u64>) -> Result<Vec<i32>> {
+        Ok(self.records.read(rows)?.chunks_exact(NUM_IMAGES_BYTES).map(i32_le).collect())
+    }
+
+    /// The views of all vectors.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub(super) fn sum(&self) -> Result<u64> {
+        let each =
+            |bytes: &[u8]| bytes.chunks_exact(NUM_IMAGES_BYTES).map(i32_le).map(i64::from).sum::<i64>();
+        let mut sum = 0;
+        for window in self.records.windows(0..self.records.n) {
+            sum += each(&window?.1);
+        }
+        Ok(u64::try_from(sum).unwrap_or(0))
     }
 }
 

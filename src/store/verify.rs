@@ -1,28 +1,22 @@
 //! Checks a sealed file against itself: every digest, the table, the list of failures, the counts.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-use std::path::Path;
-use std::thread;
+mod blocks;
 
-use crossbeam_channel::{Receiver, Sender};
-use half::f16;
-use ndarray::{Array2, ArrayView1};
+use std::path::Path;
+
 use sha2::{Digest as _, Sha256};
 
 use super::Digest;
-use super::reader::{RawRows, Reader};
-use super::schema::{StoredType, attr};
-use super::table::{Assets, FailedItems, Records};
-use crate::error::{Error, Exit, Result};
+use super::reader::Reader;
+use super::schema::{NUM_IMAGES, NUM_IMAGES_BYTES, attr, i32_le};
+use super::table::{Assets, FailedItems, NumImages};
+use crate::error::Result;
+#[cfg(feature = "engine")]
+use crate::error::{Error, Exit};
+use blocks::check_blocks;
 
 /// Findings of one kind that are listed; the others are counted.
 const LISTED_MAX: usize = 20;
-/// Assets of a damaged block that are listed one by one; of more, the first and the last.
-const ASSETS_LISTED_MAX: u64 = 8;
-/// Threads that hash. Decompression is under HDF5's one lock, so a few keep up with it.
-const HASH_THREADS_MAX: usize = 4;
-
 /// What [`verify`] saw and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -42,63 +36,84 @@ impl Report {
         self.n_findings == 0
     }
 
-    fn take(&mut self, part: &str, findings: Findings) {
+    /// Takes what was found of a part of a group; the empty name is the root.
+    fn take(&mut self, group: &str, part: &str, findings: Findings) {
         self.n_findings += findings.n;
         let more = findings.n - findings.listed.len() as u64;
-        self.findings.extend(findings.listed);
-        if more > 0 {
-            self.findings.push(format!("{part}: {more} more like these"));
-        }
+        let more = (more > 0).then(|| format!("{part}: {more} more like these"));
+        let of_group = |finding| if group.is_empty() { finding } else { format!("{group}: {finding}") };
+        self.findings.extend(findings.listed.into_iter().chain(more).map(of_group));
     }
 }
 
-/// Reads the whole file, in memory bounded by a few blocks. `progress` is told rows done, and rows in all.
+/// Reads the whole file, all its groups, in memory bounded by a few blocks. `progress` is told rows done, and
+/// rows in all.
 ///
-/// Damage inside an open file is a finding; the error is that of [`Reader::open`].
+/// Damage inside an open file is a finding; the error is that of [`Reader::open_all`].
 ///
 /// # Errors
 /// The file does not open, or its tables cannot be read.
 pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report> {
-    let reader = Reader::open(path)?;
-    let n_blocks = reader.n_rows().div_ceil(reader.block_rows());
-    let mut report = Report {
-        n_assets: reader.assets().n(),
-        n_rows: reader.n_rows(),
-        n_blocks,
-        n_failed: reader.failures().n(),
-        ..Report::default()
-    };
-    report.take("attributes", check_counts(&reader, n_blocks));
-    report.take("table", check_table(&reader)?);
-    report.take("/failures", check_failures(&reader)?);
-    report.take("/embeddings", check_blocks(&reader, n_blocks, &mut progress)?);
+    let readers = Reader::open_all(path)?;
+    let n_rows = readers.iter().map(Reader::n_rows).sum();
+    let mut report = Report::default();
+    report.take("", "attributes", check_sums(&readers));
+    for reader in &readers {
+        let (before, group) = (report.n_rows, reader.group());
+        let n_blocks = reader.n_rows().div_ceil(reader.block_rows());
+        report.n_assets += reader.assets().n();
+        report.n_rows += reader.n_rows();
+        report.n_blocks += n_blocks;
+        report.n_failed += reader.failures().n();
+        report.take(group, "attributes", check_counts(reader, n_blocks));
+        report.take(group, "table", check_table(reader)?);
+        report.take(group, "/num_images", check_num_images(reader)?);
+        report.take(group, "/failures", check_failures(reader)?);
+        let mut progress = |done, _| progress(before + done, n_rows);
+        report.take(group, "/embeddings", check_blocks(reader, n_blocks, &mut progress)?);
+    }
     Ok(report)
 }
 
-/// Checks all but the vectors of a file that is about to get its name: counts, table, failures, and that its
-/// digests are those of `committed`, block by block.
+/// Checks all but the vectors of a file that is about to get its name: counts, tables, failures, and that its
+/// digests are those that are committed, block by block.
 ///
 /// # Errors
 /// The first thing that is wrong.
 #[cfg(feature = "engine")]
-pub fn verify_tables(path: &Path, committed: &super::Committed) -> Result<()> {
+pub fn verify_tables(path: &Path, expected: &super::Contents<'_>) -> Result<()> {
     let damaged = |error: Error| error.exit(Exit::Damaged);
-    let reader = Reader::open_unnamed(path).map_err(damaged)?;
-    let mut findings = check_counts(&reader, committed.digests.len() as u64);
-    findings.extend(check_table(&reader)?);
-    findings.extend(check_failures(&reader)?);
+    let mut report = Report::default();
+    let mut readers = Vec::new();
+    for (number, group) in expected.groups.iter().enumerate() {
+        let reader = Reader::open_unnamed(path, &group.name).map_err(damaged)?;
+        let blocks = expected.blocks.blocks_of_group(number);
+        report.take(&group.name, "attributes", check_counts(&reader, blocks.end - blocks.start));
+        report.take(&group.name, "table", check_table(&reader)?);
+        report.take(&group.name, "/num_images", check_num_images(&reader)?);
+        report.take(&group.name, "/failures", check_failures(&reader)?);
+        let expected = expected.committed.digests.range(blocks).map(|(_, digest)| digest);
+        report.take(&group.name, "/digests", check_committed(&reader, expected)?);
+        readers.push(reader);
+    }
+    report.take("", "attributes", check_sums(&readers));
+    match report.findings.into_iter().next() {
+        None => Ok(()),
+        Some(finding) => Err(damaged(Error::new(format!("{}: {finding}", path.display())))),
+    }
+}
+
+#[cfg(feature = "engine")]
+fn check_committed<'a>(reader: &Reader, mut expected: impl Iterator<Item = &'a Digest>) -> Result<Findings> {
+    let mut findings = Findings::default();
     let digests = reader.digests();
-    let mut expected = committed.digests.values();
     for window in digests.windows(0..digests.n) {
         for found in window?.1.chunks_exact(digests.record_bytes) {
             let differs = expected.next().is_none_or(|digest| found != digest.0);
             findings.add_if(differs, || "/digests differs from the journal".to_owned());
         }
     }
-    match findings.listed.into_iter().next() {
-        None => Ok(()),
-        Some(finding) => Err(damaged(Error::new(format!("{}: {finding}", path.display())))),
-    }
+    Ok(findings)
 }
 
 /// Findings of one kind: the first few in words, all of them counted.
@@ -129,24 +144,50 @@ impl Findings {
     }
 }
 
-fn check_counts(reader: &Reader, n_blocks: u64) -> Findings {
-    let mut expected = vec![
+/// What a group counts, by the attribute that says so.
+fn counts(reader: &Reader) -> Vec<(&'static str, u64)> {
+    let mut counts = vec![
         (attr::TOTAL_ITEMS, reader.n_rows()),
         (attr::EMBEDDING_DIM, reader.dim() as u64),
         (attr::TOTAL_ASSETS, reader.assets().n()),
         (attr::FAILED_ITEMS, reader.failures().n()),
     ];
     if reader.assets().has_views() {
-        expected.push((attr::TOTAL_VIEWPOINTS, reader.n_rows()));
+        counts.push((attr::TOTAL_VIEWPOINTS, reader.n_rows()));
     }
+    counts
+}
+
+/// The attributes of the root of a file with groups: what its groups have together.
+fn check_sums(readers: &[Reader]) -> Findings {
     let mut findings = Findings::default();
-    for (name, expected) in expected {
-        match reader.integer(name) {
-            Err(error) => findings.add(|| error.to_string()),
-            Ok(value) => findings.add_if(u64::try_from(value) != Ok(expected), || {
-                format!("attribute {name} is {value}, the datasets have {expected}")
-            }),
-        }
+    let Some(first) = readers.first().filter(|first| !first.group().is_empty()) else { return findings };
+    for reader in readers {
+        findings.add_if(reader.dim() != first.dim(), || {
+            format!(
+                "{} has vectors of {}, {} of {}",
+                first.group(),
+                first.dim(),
+                reader.group(),
+                reader.dim()
+            )
+        });
+    }
+    let of_name = |reader: &Reader, name: &str| {
+        counts(reader).into_iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| count)
+    };
+    for (name, count) in counts(first) {
+        let sum = readers.iter().map(|reader| of_name(reader, name)).sum();
+        let expected = if name == attr::EMBEDDING_DIM { count } else { sum };
+        check_count(first.root_integer(name), name, expected, &mut findings);
+    }
+    findings
+}
+
+fn check_counts(reader: &Reader, n_blocks: u64) -> Findings {
+    let mut findings = Findings::default();
+    for (name, expected) in counts(reader) {
+        check_count(reader.integer(name), name, expected, &mut findings);
     }
     let digests = reader.digests().n;
     findings.add_if(digests != n_blocks, || {
@@ -157,6 +198,35 @@ fn check_counts(reader: &Reader, n_blocks: u64) -> Findings {
         )
     });
     findings
+}
+
+fn check_count(found: Result<i64>, name: &str, expected: u64, findings: &mut Findings) {
+    match found {
+        Err(error) => findings.add(|| error.to_string()),
+        Ok(value) => findings.add_if(u64::try_from(value) != Ok(expected), || {
+            format!("attribute {name} is {value}, the datasets have {expected}")
+        }),
+    }
+}
+
+/// One number for each row, none below 0, and the bytes those that were written.
+fn check_num_images(reader: &Reader) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let Some(NumImages { records }) = reader.num_images() else { return Ok(findings) };
+    let n_rows = reader.n_rows();
+    findings
+        .add_if(records.n != n_rows, || format!("/{NUM_IMAGES} has {}, but /embeddings {n_rows}", records.n));
+    let mut digest = Sha256::new();
+    for window in records.windows(0..records.n) {
+        let (first, bytes) = window?;
+        digest.update(&bytes);
+        for (row, one) in (first..).zip(bytes.chunks_exact(NUM_IMAGES_BYTES)) {
+            let n = i32_le(one);
+            findings.add_if(n < 0, || format!("/{NUM_IMAGES}: row {row} has {n}"));
+        }
+    }
+    check_digest(reader, NUM_IMAGES, attr::NUM_IMAGES_SHA256, digest, &mut findings);
+    Ok(findings)
 }
 
 /// Ids sorted and unique, rows without gap or overlap, and the bytes those that were written.
@@ -237,228 +307,17 @@ fn check_digest(reader: &Reader, dataset: &str, attribute: &str, digest: Sha256,
     }
 }
 
-/// One thread reads (HDF5 allows no more), others hash and look at rows.
-fn check_blocks(reader: &Reader, n_blocks: u64, progress: &mut impl FnMut(u64, u64)) -> Result<Findings> {
-    let check = BlockCheck {
-        digests: reader.digests(),
-        assets: reader.assets(),
-        failures: reader.failures(),
-        stored: reader.stored(),
-    };
-    let n_threads = thread::available_parallelism().map_or(1, usize::from).min(HASH_THREADS_MAX);
-    let (sender, receiver) = crossbeam_channel::bounded::<Block>(n_threads);
-    let mut results = thread::scope(|scope| {
-        let hash = |blocks: Receiver<Block>| -> Vec<_> {
-            blocks.iter().map(|block| (block.index, check.block(&block))).collect()
-        };
-        let threads: Vec<_> = (0..n_threads)
-            .map(|_| {
-                let blocks = receiver.clone();
-                scope.spawn(move || hash(blocks))
-            })
-            .collect();
-        // Without this one, sending ends when the last thread does, instead of waiting for nobody.
-        drop(receiver);
-        let mut results = read_blocks(reader, n_blocks, &sender, progress);
-        drop(sender);
-        for thread in threads {
-            let hashed =
-                thread.join().map_err(|_| Error::new("a hashing thread panicked").exit(Exit::Bug))?;
-            results.extend(hashed);
-        }
-        Ok::<_, Error>(results)
-    })?;
-    progress(reader.n_rows(), reader.n_rows());
-    results.sort_by_key(|(index, _)| *index);
-    let mut findings = Findings::default();
-    for (_, of_block) in results {
-        findings.extend(of_block?);
-    }
-    Ok(findings)
-}
-
-/// Sends every block to be hashed; the findings are those of blocks that do not read.
-fn read_blocks(
-    reader: &Reader,
-    n_blocks: u64,
-    hash: &Sender<Block>,
-    progress: &mut impl FnMut(u64, u64),
-) -> Vec<(u64, Result<Findings>)> {
-    let mut unread = Vec::new();
-    for index in 0..n_blocks {
-        let start = index * reader.block_rows();
-        let rows = start..start.saturating_add(reader.block_rows()).min(reader.n_rows());
-        progress(rows.start, reader.n_rows());
-        match reader.stored_rows(rows.clone()) {
-            Err(error) => unread.push((index, Ok(unreadable(reader, index, rows, &error)))),
-            Ok(vectors) => {
-                if hash.send(Block { index, rows, vectors }).is_err() {
-                    break;
-                }
-            }
-        }
-    }
-    unread
-}
-
-/// A block that does not read: which of its chunks, and whose vectors are in them.
-fn unreadable(reader: &Reader, index: u64, rows: Range<u64>, whole: &Error) -> Findings {
-    let mut findings = Findings::default();
-    let step = reader.chunk_rows();
-    for start in rows.clone().step_by(step as usize) {
-        let chunk = start..start.saturating_add(step).min(rows.end);
-        if let Err(error) = reader.stored_rows(chunk.clone()) {
-            let named = || name_assets(reader.assets(), chunk);
-            findings.add(|| format!("block {index}: {}; {}", error.message, named()));
-        }
-    }
-    // A disk may fail once and not again.
-    findings.add_if(findings.n == 0, || format!("block {index}: {}", whole.message));
-    findings
-}
-
-struct Block {
-    index: u64,
-    rows: Range<u64>,
-    vectors: RawRows,
-}
-
-/// What a thread needs to check a block: nothing of HDF5's.
-struct BlockCheck<'a> {
-    digests: &'a Records,
-    assets: &'a Assets,
-    failures: &'a FailedItems,
-    stored: StoredType,
-}
-
-impl BlockCheck<'_> {
-    fn block(&self, block: &Block) -> Result<Findings> {
-        let mut findings = Findings::default();
-        let found = match &block.vectors {
-            RawRows::F32(rows) => digest(rows.iter().map(|value| value.to_le_bytes())),
-            RawRows::F16(rows) => digest(rows.iter().map(|value| value.to_le_bytes())),
-        };
-        let expected = self.digests.read(block.index..block.index + 1)?;
-        let expected = expected.try_into().map(Digest).unwrap_or_default();
-        findings.add_if(expected != found, || {
-            let Range { start, end } = block.rows;
-            format!(
-                "block {} (rows {start} to {}): SHA-256 is {found}, /digests says {expected}; {}",
-                block.index,
-                end - 1,
-                name_assets(self.assets, start..end)
-            )
-        });
-        let rows = match &block.vectors {
-            RawRows::F32(rows) => classify(rows, f64::from),
-            RawRows::F16(rows) => classify(rows, f16::to_f64),
-        };
-        self.rows(block.rows.clone(), &rows, &mut findings)?;
-        Ok(findings)
-    }
-
-    /// Good rows have norm 1, and the rows that are NaN are those in `/failures`.
-    fn rows(&self, range: Range<u64>, rows: &[Row], findings: &mut Findings) -> Result<()> {
-        let failures = self.failures.of_rows(range.clone())?;
-        let failed: BTreeSet<u64> = failures.iter().map(|failure| failure.row).collect();
-        let tolerance = self.stored.norm_tolerance();
-        for (row, state) in range.zip(rows) {
-            let wrong = match state {
-                Row::Failed if !failed.contains(&row) => "is NaN, but is not in /failures".to_owned(),
-                Row::NotFinite => "has components that are not finite".to_owned(),
-                Row::Vector { .. } if failed.contains(&row) => "is in /failures, but is not NaN".to_owned(),
-                Row::Vector { norm } if (norm - 1.0).abs() > tolerance => {
-                    format!("has norm {norm:.6}, expected 1 within {tolerance}")
-                }
-                _ => continue,
-            };
-            findings.add(|| format!("row {row} {wrong}; {}", name_assets(self.assets, row..row + 1)));
-        }
-        Ok(())
-    }
-}
-
-/// What a row is, judged by itself.
-enum Row {
-    Failed,
-    NotFinite,
-    Vector { norm: f64 },
-}
-
-fn classify<T: Copy>(rows: &Array2<T>, widen: impl Fn(T) -> f64) -> Vec<Row> {
-    let classify = |row: ArrayView1<'_, T>| {
-        let square: f64 = row.iter().map(|&value| widen(value).powi(2)).sum();
-        if square.is_finite() {
-            Row::Vector { norm: square.sqrt() }
-        } else if row.iter().all(|&value| widen(value).is_nan()) {
-            Row::Failed
-        } else {
-            Row::NotFinite
-        }
-    };
-    rows.rows().into_iter().map(classify).collect()
-}
-
-/// SHA-256 of values as they lie in the file, fed in pieces because one by one is slow.
-fn digest<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> Digest {
-    let mut digest = Sha256::new();
-    let mut piece = Vec::with_capacity(1 << 16);
-    for value in values {
-        piece.extend_from_slice(&value);
-        if piece.len() + N > piece.capacity() {
-            digest.update(&piece);
-            piece.clear();
-        }
-    }
-    digest.update(&piece);
-    Digest(digest.finalize().into())
-}
-
-/// The assets that own these rows, in words. A table too damaged to say is said so.
-fn name_assets(assets: &Assets, rows: Range<u64>) -> String {
-    let Ok(range) = assets.of_rows(rows) else { return "assets unknown".to_owned() };
-    let id = |index: u64| {
-        let asset = assets.iter(index..index + 1).next().and_then(Result::ok);
-        asset.map_or("?".to_owned(), |asset| asset.id)
-    };
-    let n = range.end - range.start;
-    if n == 1 {
-        format!("asset {}", id(range.start))
-    } else if n <= ASSETS_LISTED_MAX {
-        format!("assets {}", range.map(id).collect::<Vec<_>>().join(", "))
-    } else {
-        format!("the {n} assets from {} to {}", id(range.start), id(range.end - 1))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
-
-    #[test]
-    fn a_row_is_failed_only_if_all_of_it_is_nan() {
-        let rows = array![[f32::NAN, f32::NAN], [f32::NAN, 1.0], [f32::INFINITY, 0.0], [0.6, 0.8]];
-        let rows = classify(&rows, f64::from);
-        assert!(matches!(rows[0], Row::Failed));
-        assert!(matches!(rows[1], Row::NotFinite));
-        assert!(matches!(rows[2], Row::NotFinite));
-        assert!(matches!(rows[3], Row::Vector { norm } if (norm - 1.0).abs() < 1e-6));
-    }
-
-    #[test]
-    fn a_digest_fed_in_pieces_is_that_of_the_whole() {
-        let values: Vec<[u8; 4]> = (0_u32..50_000).map(u32::to_le_bytes).collect();
-        assert_eq!(digest(values.iter().copied()), Digest::of(&values.concat()));
-    }
 
     #[test]
     fn findings_are_capped_and_counted() {
         let mut findings = Findings::default();
         (0..30).for_each(|i| findings.add(|| i.to_string()));
         let mut report = Report::default();
-        report.take("part", findings);
+        report.take("english", "part", findings);
         assert_eq!((report.findings.len(), report.n_findings), (LISTED_MAX + 1, 30));
-        assert_eq!(report.findings.last().unwrap(), "part: 10 more like these");
+        assert_eq!(report.findings.last().unwrap(), "english: part: 10 more like these");
     }
 }

@@ -18,7 +18,7 @@ fn made(input: &str, change: impl FnOnce(Run) -> Run) -> Dir {
 }
 
 fn summary(path: &Path) -> hyperslab::store::Summary {
-    Reader::open(path).unwrap().summary().unwrap()
+    Reader::open(path, None).unwrap().summary().unwrap()
 }
 
 fn rows_by_asset(path: &Path) -> Vec<(String, Vec<Vec<u32>>)> {

@@ -47,7 +47,7 @@ pub fn run(args: &BenchPlanArgs) -> Result<Exit> {
         let (seconds, size) = timed(|| write_list(args, &list))?;
         stage("make the list", seconds, bytes(size))?;
         let (seconds, table) = timed(|| plan(&list))?;
-        let note = format!("{}, {} rows", count(table.len() as u64, "asset"), thousands(table.rows()));
+        let note = format!("{}, {} rows", count(table.len() as u64, "asset"), thousands(table.total()));
         stage("table, as plan reads it", seconds, note)?;
         let (seconds, copy) = timed(|| Table::from_bytes(&table.to_bytes()))?;
         stage("table to bytes and back", seconds, bytes(copy.to_bytes().len() as u64))?;

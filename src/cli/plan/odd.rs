@@ -112,6 +112,14 @@ pub fn of_views(odd: OddViews, left_out: Odd) -> Vec<OddInput> {
     all
 }
 
+/// Says of which group of captions an oddity is, where there are several.
+pub fn of(group: &str) -> impl Fn(OddInput) -> OddInput {
+    move |odd| match group {
+        "" => odd,
+        _ => OddInput { names: Some(group.to_owned()), ..odd },
+    }
+}
+
 /// One oddity for each kind of name, the most frequent first.
 fn of_kinds(what: &'static str, kinds: Kinds) -> Vec<OddInput> {
     let mut all: Vec<_> = kinds.0.into_iter().collect();

@@ -1,20 +1,15 @@
 //! The plan as data: what `--json` prints, and what the text is made from.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::look::Pictures;
 use super::odd::OddInput;
-use crate::error::Result;
-use crate::hub;
-use crate::input::{Input, Kind};
-use crate::model::describe;
+use crate::input::Input;
+use crate::plan::Kind;
 use crate::store::DiskNeed;
-
-/// Length of a vector of so400m, the model that plans are made for most.
-const ASSUMED_DIM: u64 = 1152;
 
 /// All that `plan` says.
 #[derive(Clone, Debug, Serialize)]
@@ -67,6 +62,8 @@ pub struct FilePlan {
     /// Whether it is there already.
     pub exists: bool,
     pub kind: Kind,
+    /// Rows of each group, where the file has named ones.
+    pub groups: BTreeMap<String, u64>,
     pub assets: u64,
     /// How many assets have so many views, before `--views` takes its choice; empty for captions.
     pub views_found: BTreeMap<u64, u64>,
@@ -80,55 +77,29 @@ pub struct FilePlan {
     pub rows_per_rank_min: u64,
     pub rows_per_rank_max: u64,
     pub bytes: DiskNeed,
+    /// What it takes of a GPU, where the model is at hand.
+    pub memory: Option<MemoryNeed>,
     /// For the rank that has most, where a rate was given.
     pub seconds: Option<f64>,
 }
 
+/// What a model and a batch take of a device's memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryNeed {
+    pub precision: String,
+    pub weights_bytes: u64,
+    /// With what the libraries take.
+    pub batch_bytes: u64,
+    /// Tokens of the batch, padding included.
+    pub batch_tokens: u64,
+}
+
 /// How many of the assets that are taken have how many views.
-pub fn histogram(input: &Input) -> BTreeMap<u64, u64> {
+pub fn histogram(groups: &[Input]) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
-    if input.kind() == Kind::Image {
+    for input in groups.iter().filter(|input| input.kind().has_views()) {
         let taken = input.all().assets().take(input.table().len());
         taken.for_each(|asset| *counts.entry(asset.count()).or_default() += 1);
     }
     counts
-}
-
-/// The lengths of vectors.
-#[derive(Clone, Copy, Debug)]
-pub struct Width {
-    text: u64,
-    image: u64,
-    /// Neither model nor number was given.
-    pub assumed: bool,
-}
-
-impl Width {
-    /// Those of the model `typed`, a folder or a name, else `dim`, else those of so400m.
-    ///
-    /// # Errors
-    /// The folder does not hold a model that is known.
-    pub fn of(model: Option<&Path>, dim: Option<u64>) -> Result<Self> {
-        match (model, dim) {
-            (Some(typed), None) => {
-                let model = describe(&hub::find(typed)?.path)?;
-                Ok(Self {
-                    text: model.text_dim as u64,
-                    image: model.image_dim.unwrap_or_default() as u64,
-                    assumed: false,
-                })
-            }
-            (_, dim) => {
-                let width = dim.unwrap_or(ASSUMED_DIM);
-                Ok(Self { text: width, image: width, assumed: dim.is_none() })
-            }
-        }
-    }
-
-    pub fn of_kind(self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Text => self.text,
-            Kind::Image => self.image,
-        }
-    }
 }

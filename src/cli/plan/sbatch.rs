@@ -13,7 +13,7 @@ use super::report::Report;
 use super::text::duration;
 use crate::cli::compute::DeviceArg;
 use crate::cli::out::count;
-use crate::cli::{InputArgs, ModelArgs, OutputArgs, RunArgs, flags};
+use crate::cli::{Family, InputArgs, ModelArgs, OutputArgs, RunArgs, flags};
 use crate::error::{Context, Error, Exit, Result};
 
 /// What a job takes beside computing: start, model, commits and the seal; and how much more than planned.
@@ -42,6 +42,7 @@ pub struct ScriptArgs {
 pub struct Settings<'a> {
     pub input: InputArgs,
     pub output: OutputArgs,
+    pub family: Family,
     pub model: ModelArgs,
     pub run: RunArgs,
     /// The file that some of them come from.
@@ -198,9 +199,11 @@ impl Command {
         // Where nothing is named, the working folder: this one, not that of the job.
         let dir = settings.output.output_dir.clone().unwrap_or_else(|| ".".into());
         let output = OutputArgs { output_dir: Some(dir.clone()), ..settings.output.clone() };
-        let groups =
-            [flags(&settings.model)?, flags(&settings.input)?, flags(&output)?, flags(&settings.run)?];
-        let embed = [program.clone(), "embed".to_owned(), "siglip".to_owned()];
+        // Without a model at hand it is the length that was planned with, and no option of SigLIP's.
+        let dim = settings.model.dim.filter(|_| settings.family == Family::Qwen);
+        let model = ModelArgs { dim, ..settings.model.clone() };
+        let groups = [flags(&model)?, flags(&settings.input)?, flags(&output)?, flags(&settings.run)?];
+        let embed = [program.clone(), "embed".to_owned(), settings.family.name().to_owned()];
 
         let input = InputArgs {
             captions: settings.input.captions.clone(),

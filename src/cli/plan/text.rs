@@ -1,12 +1,12 @@
 //! The plan for people: one column per file, then views, disk, and what is odd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
 use super::odd::OddInput;
-use super::report::{FilePlan, Report};
+use super::report::{FilePlan, MemoryNeed, Report};
 use crate::cli::out::{bytes, count, thousands};
-use crate::input::Kind;
+use crate::plan::Kind;
 
 /// More different numbers of views than this are shown in ranges.
 const BARS_MAX: usize = 10;
@@ -39,6 +39,12 @@ impl Report {
         line("", &|file| file.file.clone());
         line("assets", &|file| thousands(file.assets));
         line("rows", &|file| thousands(file.rows));
+        let groups: BTreeSet<&String> = self.files.iter().flat_map(|file| file.groups.keys()).collect();
+        for group in groups {
+            line(&format!("     {group}"), &|file| {
+                file.groups.get(group).map_or_else(String::new, |rows| thousands(*rows))
+            });
+        }
         line("vector", &|file| format!("{} x {}{assumed}", thousands(file.dim), self.dtype));
         line("blocks", &|file| format!("{} of {}", thousands(file.blocks), count(file.block_rows, "row")));
         line(&format!("rows per rank ({})", count(self.ranks, "rank")), &|file| {
@@ -49,6 +55,12 @@ impl Report {
         line("               .journal", &|file| bytes(file.bytes.journal));
         line("while sealing: .tmp", &|file| bytes(file.bytes.tmp));
         line(&format!("sealed ({})", self.compression), &|file| bytes(file.bytes.sealed));
+        if let Some(precision) = self.files.iter().find_map(|file| Some(&file.memory.as_ref()?.precision)) {
+            line(&format!("GPU memory ({precision}): model"), &|file| {
+                memory(file, |need| need.weights_bytes)
+            });
+            line("               batch, about", &|file| memory(file, |need| need.batch_bytes));
+        }
         if let Some(rate) = self.rate {
             line(&format!("time at {rate} rows/s a rank"), &|file| {
                 duration(file.seconds.unwrap_or_default())
@@ -69,7 +81,7 @@ impl Report {
         for file in self.files.iter().filter(|file| file.rows == 0) {
             let item = match file.kind {
                 Kind::Text => "caption",
-                Kind::Image => "view",
+                Kind::Image | Kind::ViewSet => "view",
             };
             writeln!(f, "\n{} would be EMPTY: there is no {item}, and embed refuses that", file.file)?;
         }
@@ -153,6 +165,11 @@ fn write_oddities(f: &mut Formatter<'_>, all: &[&OddInput]) -> fmt::Result {
         writeln!(f, "{}{first}", if first.is_empty() { "" } else { ": " })?;
     }
     Ok(())
+}
+
+/// Bytes that a file's computation takes, where they are known.
+fn memory(file: &FilePlan, part: impl Fn(&MemoryNeed) -> u64) -> String {
+    file.memory.as_ref().map_or_else(String::new, |need| bytes(part(need)))
 }
 
 /// `low` to `high`, or the one number.

@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{
-    INDEX_ENTRY_BYTES, Kind, MAGIC, Row, SECTION_HEAD_BYTES, SpoolHeader, TRAILER_BYTES, VERSION,
-    digest_of_head,
+    INDEX_ENTRY_BYTES, MAGIC, Row, SECTION_HEAD_BYTES, SpoolHeader, TRAILER_BYTES, VERSION, digest_of_head,
 };
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::views::ViewCodec;
 use crate::plan::bytes::Reader;
-use crate::plan::{Blocks, Table};
+use crate::plan::{Blocks, Kind, Table};
 
 /// Bytes read at a time where a part of the file is only passed through.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -27,7 +26,8 @@ pub struct Spool {
     header: SpoolHeader,
     blocks: Blocks,
     digest: [u8; 32],
-    table: Range<u64>,
+    /// Of each group.
+    tables: Vec<Range<u64>>,
     records: Range<u64>,
     /// Per block, where its records end in the file, and their CRC-32.
     index: Vec<(u64, u32)>,
@@ -35,7 +35,7 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool at `path`. Header, index, digest and the lengths of all parts are checked here,
-    /// the table and each block when they are read.
+    /// the tables and each block when they are read.
     ///
     /// # Errors
     /// The file cannot be read, is no spool, is one of another version, or is damaged.
@@ -48,19 +48,25 @@ impl Spool {
         let (json, header_range) = parts.section(12, len)?;
         let header: SpoolHeader =
             serde_json::from_slice(&json).map_err(|error| parts.damaged(&format!("its header: {error}")))?;
-        let table = parts.section_range(header_range.end, len)?;
+        let mut records_start = header_range.end;
+        let mut tables = Vec::new();
+        for _ in &header.groups {
+            let table = parts.section_range(records_start, len)?;
+            records_start = table.end;
+            tables.push(table);
+        }
         let trailer_start = len.saturating_sub(TRAILER_BYTES);
         let (records_bytes, digest) = parts.trailer(trailer_start..len)?;
-        let records_end = table.end.saturating_add(records_bytes);
+        let records_end = records_start.saturating_add(records_bytes);
         let (index, index_range) = parts.section(records_end, len)?;
         if index_range.end != trailer_start {
             return Err(parts.damaged("its parts do not add up to its length"));
         }
-        let records = table.end..records_end;
-        let blocks = Blocks::new(header.rows, header.block_rows);
-        let index = parts.index(&index, blocks, &records)?;
+        let records = records_start..records_end;
+        let blocks = header.blocks();
+        let index = parts.index(&index, &blocks, &records)?;
         let path = path.to_path_buf();
-        Ok(Self { file, path, header, blocks, digest, table, records, index })
+        Ok(Self { file, path, header, blocks, digest, tables, records, index })
     }
 
     pub fn header(&self) -> &SpoolHeader {
@@ -68,27 +74,31 @@ impl Spool {
     }
 
     /// The rows and how they are cut.
-    pub fn blocks(&self) -> Blocks {
-        self.blocks
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
-    /// SHA-256 of ids, counts, captions, paths and sizes of views, kind and block rows, as the writer
-    /// noted it; [`Spool::verify`] tells whether the file still has it.
+    /// SHA-256 of groups, ids, counts, captions, paths and sizes of views, kind and block rows, as the
+    /// writer noted it; [`Spool::verify`] tells whether the file still has it.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
 
-    /// The table of assets.
+    /// The table of each group.
     ///
     /// # Errors
-    /// The file cannot be read, or its table is damaged.
-    pub fn table(&self) -> Result<Table> {
-        let (bytes, _) = self.parts().section(self.table.start - SECTION_HEAD_BYTES, self.table.end)?;
-        let table = Table::from_bytes(&bytes).map_err(|error| self.parts().damaged(&error.message))?;
-        if table.rows() != self.header.rows {
-            return Err(self.parts().damaged("its table has another number of rows than its header says"));
+    /// The file cannot be read, or a table is damaged.
+    pub fn tables(&self) -> Result<Vec<Table>> {
+        let mut tables = Vec::new();
+        for (group, range) in self.header.groups.iter().zip(&self.tables) {
+            let (bytes, _) = self.parts().section(range.start - SECTION_HEAD_BYTES, range.end)?;
+            let table = Table::from_bytes(&bytes).map_err(|error| self.parts().damaged(&error.message))?;
+            if self.header.kind.rows(&table) != group.rows {
+                return Err(self.parts().damaged("a table has another number of rows than its header says"));
+            }
+            tables.push(table);
         }
-        Ok(table)
+        Ok(tables)
     }
 
     /// The rows of one block.
@@ -116,9 +126,11 @@ impl Spool {
     /// # Errors
     /// The file cannot be read, or its content is not what was written.
     pub fn verify(&self) -> Result<()> {
-        self.table()?;
+        self.tables()?;
         let mut digest = digest_of_head(&self.header);
-        self.digest_range(&mut digest, self.table.clone())?;
+        for table in &self.tables {
+            self.digest_range(&mut digest, table.clone())?;
+        }
         self.digest_range(&mut digest, self.records.clone())?;
         let index_start = self.records.end + SECTION_HEAD_BYTES;
         let index_bytes = self.index.len() as u64 * INDEX_ENTRY_BYTES;
@@ -214,7 +226,7 @@ impl Parts<'_> {
         Ok((u64::from_le_bytes(*records_bytes), *digest))
     }
 
-    fn index(&self, bytes: &[u8], blocks: Blocks, records: &Range<u64>) -> Result<Vec<(u64, u32)>> {
+    fn index(&self, bytes: &[u8], blocks: &Blocks, records: &Range<u64>) -> Result<Vec<(u64, u32)>> {
         if blocks.count().checked_mul(INDEX_ENTRY_BYTES) != Some(bytes.len() as u64) {
             return Err(self.damaged("its index has another number of blocks than its header says"));
         }
@@ -245,6 +257,10 @@ fn decode(kind: Kind, bytes: &[u8], rows: u64) -> Result<Vec<Row>> {
         decoded.push(match kind {
             Kind::Text => Row::Caption(reader.str()?.to_owned()),
             Kind::Image => Row::View(views.get(&mut reader)?),
+            Kind::ViewSet => {
+                let n = reader.varint()?;
+                Row::ViewSet((0..n).map(|_| views.get(&mut reader)).collect::<Result<_>>()?)
+            }
         });
     }
     reader.finish()?;

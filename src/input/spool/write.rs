@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Kind, MAGIC, Spool, SpoolHeader, VERSION, digest_of_head};
+use super::{MAGIC, Spool, SpoolHeader, VERSION, digest_of_head};
 use crate::error::{Context, Error, Result};
 use crate::input::views::{View, ViewCodec};
-use crate::plan::bytes::put_bytes;
-use crate::plan::{Blocks, Table};
+use crate::plan::bytes::{put_bytes, put_varint};
+use crate::plan::{Blocks, Kind, Table};
 
-/// Writes a spool: one call per row, in order of rows. Holds one block in memory, and 12 bytes per
+/// Writes a spool: one call per row, in order of groups and rows. Holds one block in memory, and 12 bytes per
 /// block. A writer dropped before [`SpoolWriter::finish`] leaves a file under the temporary name only.
 pub struct SpoolWriter {
     path: PathBuf,
@@ -22,8 +22,10 @@ pub struct SpoolWriter {
     digest: Sha256,
     /// Rows given so far.
     rows: u64,
+    /// The block that is being filled.
+    n_block: u64,
     records_bytes: u64,
-    /// Records of the block that is being filled.
+    /// Its records.
     block: Vec<u8>,
     /// The view before, of which a record repeats only what differs; none at the start of a block.
     views: ViewCodec,
@@ -31,35 +33,39 @@ pub struct SpoolWriter {
 }
 
 impl SpoolWriter {
-    /// Begins the spool that will stand at `path`.
+    /// Begins the spool that will stand at `path`, with a table for each of the header's groups.
     ///
     /// # Errors
-    /// The file cannot be written, or header and table disagree on the number of rows.
-    pub fn create(path: &Path, header: &SpoolHeader, table: &Table) -> Result<Self> {
-        if header.rows != table.rows() {
-            let (rows, of_table) = (header.rows, table.rows());
-            return Err(Error::new(format!("a spool of {rows} rows for a table of {of_table} rows")));
+    /// The file cannot be written, or header and tables disagree on the number of rows.
+    pub fn create(path: &Path, header: &SpoolHeader, tables: &[&Table]) -> Result<Self> {
+        let rows: Vec<u64> = header.groups.iter().map(|group| group.rows).collect();
+        let of_tables: Vec<u64> = tables.iter().map(|table| header.kind.rows(table)).collect();
+        if rows != of_tables {
+            return Err(Error::new(format!("a spool of {rows:?} rows for tables of {of_tables:?} rows")));
         }
         let file = File::create(temporary(path)).context(|| about(path))?;
         let mut digest = digest_of_head(header);
         let mut file = BufWriter::with_capacity(1 << 20, file);
         let json = serde_json::to_vec(header).context(|| about(path))?;
-        let table = table.to_bytes();
-        digest.update(&table);
         (|| {
             file.write_all(MAGIC)?;
             file.write_all(&VERSION.to_le_bytes())?;
             write_section(&mut file, &json)?;
-            write_section(&mut file, &table)
+            tables.iter().try_for_each(|table| {
+                let table = table.to_bytes();
+                digest.update(&table);
+                write_section(&mut file, &table)
+            })
         })()
         .context(|| about(path))?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
             kind: header.kind,
-            blocks: Blocks::new(header.rows, header.block_rows),
+            blocks: header.blocks(),
             digest,
             rows: 0,
+            n_block: 0,
             records_bytes: 0,
             block: Vec::new(),
             views: ViewCodec::default(),
@@ -70,7 +76,7 @@ impl SpoolWriter {
     /// Adds the next row, a caption.
     ///
     /// # Errors
-    /// The file cannot be written, or this spool holds views.
+    /// The file cannot be written, or this spool holds other rows.
     pub fn caption(&mut self, caption: &str) -> Result<()> {
         self.expect(Kind::Text)?;
         put_bytes(&mut self.block, caption.as_bytes());
@@ -80,10 +86,21 @@ impl SpoolWriter {
     /// Adds the next row, a view.
     ///
     /// # Errors
-    /// The file cannot be written, the path is too long, or this spool holds captions.
+    /// The file cannot be written, the path is too long, or this spool holds other rows.
     pub fn view(&mut self, view: &View) -> Result<()> {
         self.expect(Kind::Image)?;
         self.views.put(view, &mut self.block)?;
+        self.end_row()
+    }
+
+    /// Adds the next row, an asset's views.
+    ///
+    /// # Errors
+    /// The file cannot be written, a path is too long, or this spool holds other rows.
+    pub fn view_set(&mut self, views: &[View]) -> Result<()> {
+        self.expect(Kind::ViewSet)?;
+        put_varint(&mut self.block, views.len() as u64);
+        views.iter().try_for_each(|view| self.views.put(view, &mut self.block))?;
         self.end_row()
     }
 
@@ -114,13 +131,14 @@ impl SpoolWriter {
 
     fn end_row(&mut self) -> Result<()> {
         self.rows += 1;
-        if self.rows == self.blocks.rows() || self.rows.is_multiple_of(self.blocks.block_rows()) {
+        if self.rows == self.blocks.range(self.n_block).end {
             self.file.write_all(&self.block).context(|| about(&self.path))?;
             self.digest.update(&self.block);
             self.records_bytes += self.block.len() as u64;
             self.index.extend((self.block.len() as u64).to_le_bytes());
             self.index.extend(crc32fast::hash(&self.block).to_le_bytes());
             self.block.clear();
+            self.n_block += 1;
             self.views.reset();
         }
         Ok(())

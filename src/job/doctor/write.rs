@@ -13,8 +13,9 @@ use crate::comm::World;
 use crate::error::{Error, Exit, Result};
 use crate::h5::{Layout, ParallelFile};
 use crate::job::shared_file;
+use crate::plan::RowGroup;
 use crate::store::schema::{EMBEDDINGS, StoredType};
-use crate::store::{Stage, StoredRows, remove};
+use crate::store::{RowsShape, Stage, StoredRows, remove};
 
 /// Length of a row: 4 KiB.
 const DIM: u64 = 1024;
@@ -106,8 +107,9 @@ fn sweep(world: &World, path: &Path) {
 /// As a round is committed; returns the seconds from the first write to the end of the flush.
 fn stage(world: &World, path: &Path, plan: &Plan) -> Result<f64> {
     shared_file::create(world, path)?;
-    let shape = (plan.rows * world.size() as u64, DIM);
-    let stage = world.agree(Stage::create(path, shape, StoredType::F32, world.raw(), world.is_root()))?;
+    let groups = [RowGroup { name: String::new(), rows: plan.rows * world.size() as u64 }];
+    let shape = RowsShape { groups: &groups, dim: DIM, stored: StoredType::F32 };
+    let stage = world.agree(Stage::create(path, &shape, world.raw(), world.is_root()))?;
     let mine = plan.rows_of(world.rank() as u64, plan.rows);
     world.meet();
     let began = Instant::now();
@@ -115,7 +117,7 @@ fn stage(world: &World, path: &Path, plan: &Plan) -> Result<f64> {
     world.agree(stage.flush())?;
     let seconds = began.elapsed().as_secs_f64();
     let expected = plan.rows_of(neighbour(world), plan.rows);
-    let read = stage.read(expected.start, plan.rows);
+    let read = stage.read(expected.start..expected.start + plan.rows);
     world.agree(read.and_then(|read| compare(world, &read.bytes, &expected)))?;
     world.agree(stage.finish())?;
     Ok(seconds)

@@ -52,6 +52,11 @@ impl Precision {
         if device == Device::Cpu { Self::F32 } else { Self::Bf16 }
     }
 
+    /// Bytes of one number.
+    pub fn value_bytes(self) -> usize {
+        self.kind().elt_size_in_bytes()
+    }
+
     pub(in crate::model) fn kind(self) -> tch::Kind {
         match self {
             Self::F32 => tch::Kind::Float,

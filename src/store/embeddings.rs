@@ -1,0 +1,143 @@
+//! `/embeddings` of every group of a file that all ranks hold open, as one run of rows.
+
+use std::ops::Range;
+
+use super::schema::{self, StoredType};
+use super::stage::StoredRows;
+use crate::error::{Error, Result};
+use crate::h5::{Layout, ParallelFile, RowDataset};
+use crate::plan::RowGroup;
+
+/// Which rows a file has, and of which form.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsShape<'a> {
+    /// In order of their rows.
+    pub groups: &'a [RowGroup],
+    /// Length of a vector.
+    pub dim: u64,
+    pub stored: StoredType,
+}
+
+impl RowsShape<'_> {
+    /// Bytes of one row as stored.
+    pub fn row_bytes(&self) -> usize {
+        self.dim as usize * self.stored.size_bytes()
+    }
+}
+
+/// The datasets of all groups, whose rows are numbered through, group after group.
+pub struct Embeddings {
+    parts: Vec<Part>,
+    row_bytes: usize,
+}
+
+/// A group's dataset, and which of all rows it holds.
+struct Part {
+    rows: Range<u64>,
+    dataset: RowDataset,
+}
+
+impl Embeddings {
+    /// Creates the groups that have a name, and the dataset of each. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports.
+    pub(super) fn create(file: &ParallelFile, shape: &RowsShape<'_>, layout: Layout) -> Result<Self> {
+        for group in shape.groups.iter().filter(|group| !group.name.is_empty()) {
+            file.create_group(&group.name)?;
+        }
+        Self::of_each(shape, |path, rows| {
+            file.create_rows(path, &shape.stored.descriptor(), &[rows, shape.dim], layout)
+        })
+    }
+
+    /// Opens the dataset of each group. Collective.
+    ///
+    /// # Errors
+    /// What HDF5 reports; a dataset of another shape.
+    pub fn open(file: &ParallelFile, shape: &RowsShape<'_>) -> Result<Self> {
+        let row_bytes = shape.row_bytes();
+        Self::of_each(shape, |path, rows| {
+            let dataset = file.open_rows(path)?;
+            if dataset.rows() == rows && dataset.row_bytes() == row_bytes {
+                return Ok(dataset);
+            }
+            let (found, found_bytes) = (dataset.rows(), dataset.row_bytes());
+            Err(Error::new(format!(
+                "/{path} has {found} rows of {found_bytes} bytes, expected {rows} of {row_bytes}"
+            )))
+        })
+    }
+
+    fn of_each(shape: &RowsShape<'_>, dataset: impl Fn(&str, u64) -> Result<RowDataset>) -> Result<Self> {
+        let mut parts: Vec<Part> = Vec::new();
+        for RowGroup { name, rows } in shape.groups {
+            let start = parts.last().map_or(0, |part| part.rows.end);
+            let dataset = dataset(&schema::path_in(name, schema::EMBEDDINGS), *rows)?;
+            parts.push(Part { rows: start..start + rows, dataset });
+        }
+        Ok(Self { parts, row_bytes: shape.row_bytes() })
+    }
+
+    /// Bytes of one row as stored.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// Where each group's rows begin in the file, in bytes; nothing for one whose rows are in chunks, or
+    /// that has none.
+    pub(super) fn offsets(&self) -> impl Iterator<Item = Option<u64>> {
+        self.parts.iter().map(|part| part.dataset.offset())
+    }
+
+    /// Number of each group's rows.
+    pub(super) fn group_rows(&self) -> impl Iterator<Item = u64> {
+        self.parts.iter().map(|part| part.rows.end - part.rows.start)
+    }
+
+    /// What each group has of a run of rows, by the group's own numbers: empty where it has nothing of it.
+    pub(super) fn by_group(&self, rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        self.parts.iter().map(move |part| {
+            let (start, end) = (rows.start.max(part.rows.start), rows.end.min(part.rows.end));
+            if start < end { start - part.rows.start..end - part.rows.start } else { 0..0 }
+        })
+    }
+
+    /// Writes this rank's rows, possibly none, in all groups that they lie in. Collective.
+    ///
+    /// # Errors
+    /// Rows that are not there, or what HDF5 reports.
+    pub(super) fn write(&self, rows: &StoredRows) -> Result<()> {
+        let end = rows.start + (rows.bytes.len() / self.row_bytes.max(1)) as u64;
+        let mut rest = &rows.bytes[..];
+        for (part, own) in self.parts.iter().zip(self.by_group(rows.start..end)) {
+            let bytes = (own.end - own.start) as usize * self.row_bytes;
+            let (bytes, after) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
+            part.dataset.write(own.start, bytes)?;
+            rest = after;
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!("rows {} to {end} are not all of a group's", rows.start)))
+    }
+
+    /// Reads rows. Not collective.
+    ///
+    /// # Errors
+    /// Rows that are not there, or what HDF5 reports, e.g. a chunk that does not inflate.
+    pub fn read(&self, rows: Range<u64>) -> Result<StoredRows> {
+        let mut bytes = Vec::with_capacity((rows.end - rows.start) as usize * self.row_bytes);
+        for (part, own) in self.parts.iter().zip(self.by_group(rows.clone())) {
+            if !own.is_empty() {
+                bytes.extend(part.dataset.read(own.start, (own.end - own.start) as usize)?);
+            }
+        }
+        Ok(StoredRows { start: rows.start, bytes })
+    }
+
+    /// Closes the datasets. Collective.
+    pub fn close(self) {
+        self.parts.into_iter().for_each(|part| part.dataset.close());
+    }
+}
