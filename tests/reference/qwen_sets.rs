@@ -186,7 +186,7 @@ fn pictures_with_a_text_equal_the_reference() {
         let views = vec![model.preparer.prepare(Item::View(&picture(view))).expect("sound")];
         let sequence = prompt(name, 8192, None).pictures(&grids(&expected, 0), text).expect("fits");
         assert_eq!(sequence.ids, unpadded(&expected["both.ids"].values));
-        let both = prepared(&sequence, views).expect("prepared");
+        let both = prepared(&sequence, &views).expect("prepared");
         let rows = model.embedder.embed(&[Some(both)]).expect("embeds");
         let off = largest_difference(&flat(&rows), &expected["both.vector"].values);
         assert!(off <= TOLERANCE, "{name}: off by {off}");

@@ -79,10 +79,13 @@ pub fn prompt(name: &str, length: usize, instruction: Option<&str>) -> Prompt {
     Prompt::load(&dir, &config, instruction).expect("loads")
 }
 
+/// What gives the ids of a text.
+type Ids = Box<dyn Fn(&str) -> Vec<i64>>;
+
 /// The batch the fixtures were made from, truncated as there.
 fn batch(name: &str, options: &Options) -> Vec<Option<Prepared>> {
     let inputs = inputs();
-    let ids: Box<dyn Fn(&str) -> Vec<i64>> = if TEXT_MODELS.contains(&name) {
+    let ids: Ids = if TEXT_MODELS.contains(&name) {
         let length = if options.form.is_some() { 64 } else { 24 };
         let tokens = Tokens::load(&fixtures().join(name), length, 605, options).expect("loads");
         Box::new(move |text| tokens.ids(text).expect("sound"))

@@ -142,5 +142,5 @@ fn picture() -> Prepared {
     let around = ids("around", 9, IMAGE_TOKEN);
     let ids = [&around[..5], &[IMAGE_TOKEN; 15], &around[5..]].concat();
     let places = places(&ids, IMAGE_TOKEN, &[Grid { rows: 3, columns: 5 }]);
-    prepared(&qwen3_vl::Sequence { ids, places }, vec![view]).expect("prepared")
+    prepared(&qwen3_vl::Sequence { ids, places }, &[view]).expect("prepared")
 }

@@ -131,7 +131,7 @@ pub fn image(
     let loader = Loader::of(weights, settings);
     let tower = ImageTower::load(&loader, prefixes(weights), config, preprocess.clone(), target)?;
     let nothing = Sequence { ids: vec![0], places: vec![0; 3] };
-    let padding = prepared(&nothing, Vec::new()).map_err(|error| torch("padding", &error))?;
+    let padding = prepared(&nothing, &[]).map_err(|error| torch("padding", &error))?;
     Ok(TowerEmbedder::new(tower, padding).cut(settings.options.dim))
 }
 
@@ -147,16 +147,16 @@ impl Preparer for ViewsPreparer {
             return Err(ItemError::new(ItemErrorKind::Unreadable, "a caption where a view is wanted"));
         };
         let (patches, grid) = self.preprocess.patches(bytes)?;
-        prepared_view(patches, grid, self.preprocess.tokens(grid)).map_err(unreadable)
+        prepared_view(patches, grid, self.preprocess.tokens(grid)).map_err(|error| unreadable(&error))
     }
 
     fn join(&self, views: Vec<Prepared>) -> std::result::Result<Prepared, ItemError> {
         let grids: std::result::Result<Vec<Grid>, TchError> = views.iter().map(grid_of).collect();
-        let sequence = self.prompt.pictures(&grids.map_err(unreadable)?, "")?;
-        prepared(&sequence, views).map_err(unreadable)
+        let sequence = self.prompt.pictures(&grids.map_err(|error| unreadable(&error))?, "")?;
+        prepared(&sequence, &views).map_err(|error| unreadable(&error))
     }
 }
 
-fn unreadable(error: TchError) -> ItemError {
-    ItemError::new(ItemErrorKind::Unreadable, torch("preparing pictures", &error).message)
+fn unreadable(error: &TchError) -> ItemError {
+    ItemError::new(ItemErrorKind::Unreadable, torch("preparing pictures", error).message)
 }

@@ -121,7 +121,7 @@ impl Tower for ImageTower {
     fn forward(&self, items: &[&Prepared], stages: &mut Stages<'_>) -> Computed {
         let (ids, lengths) = padded(&tensors(items, IDS)?)?; // (B, T)
         let pictures = pictures_of(items)?;
-        let mut x = self.decoder.embed(&ids.f_to_device(self.device)?)?; // (B, T, D)
+        let x = self.decoder.embed(&ids.f_to_device(self.device)?)?.f_contiguous()?; // (B, T, D)
         let size = x.size3()?.2;
         let angles = self.rope.at(&of_pairs(&tensors(items, PLACES)?, &self.dimensions)?)?; // (B, 1, T, D/H)
         let mut deepstack = Vec::new();
@@ -139,7 +139,6 @@ impl Tower for ImageTower {
             }
             Ok(x)
         };
-        x = x.f_contiguous()?;
         self.decoder.forward(x, &angles, &lengths, after, stages)
     }
 
@@ -182,23 +181,19 @@ pub fn grid_of(view: &Prepared) -> std::result::Result<Grid, TchError> {
 ///
 /// # Errors
 /// What libtorch reports.
-pub fn prepared(sequence: &Sequence, views: Vec<Prepared>) -> std::result::Result<Prepared, TchError> {
-    let grids: Vec<Tensor> = views
-        .iter()
-        .map(|view| Ok(view.tensor(1)?.shallow_clone()))
-        .collect::<std::result::Result<_, TchError>>()?;
-    let grids = if grids.is_empty() {
-        Tensor::f_zeros([0, 2], (Kind::Int64, tch::Device::Cpu))?
-    } else {
-        Tensor::f_stack(&grids, 0)?
+pub fn prepared(sequence: &Sequence, views: &[Prepared]) -> std::result::Result<Prepared, TchError> {
+    let of_views = |place: usize| -> std::result::Result<Vec<Tensor>, TchError> {
+        views.iter().map(|view| Ok(view.tensor(place)?.shallow_clone())).collect()
+    };
+    let grids = match &of_views(1)?[..] {
+        [] => Tensor::f_zeros([0, 2], (Kind::Int64, tch::Device::Cpu))?,
+        grids => Tensor::f_stack(grids, 0)?,
     };
     let mut parts = vec![
         Tensor::f_from_slice(&sequence.ids)?,
         Tensor::f_from_slice(&sequence.places)?.f_view([3, -1])?,
         grids,
     ];
-    for view in &views {
-        parts.push(view.tensor(0)?.shallow_clone());
-    }
+    parts.extend(of_views(0)?);
     Ok(Prepared::of_length(parts, sequence.ids.len()))
 }

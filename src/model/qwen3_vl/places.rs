@@ -10,28 +10,22 @@ use crate::model::layers::Computed;
 /// a picture's tokens are, whose `grids` of tokens come in order; a picture moves what follows it on by its
 /// longer side.
 pub fn places(ids: &[i64], image_token: i64, grids: &[Grid]) -> Vec<i64> {
-    let mut places = vec![Vec::with_capacity(ids.len()); 3];
+    let [mut times, mut rows, mut columns] = [(); 3].map(|()| Vec::with_capacity(ids.len()));
     let (mut next, mut at) = (0, 0);
     let mut grids = grids.iter();
     while let Some(&id) = ids.get(at) {
-        match if id == image_token { grids.next() } else { None } {
-            Some(grid) => {
-                for index in 0..grid.patches() {
-                    places[0].push(next);
-                    places[1].push(next + index / grid.columns);
-                    places[2].push(next + index % grid.columns);
-                }
-                next += grid.rows.max(grid.columns);
-                at += grid.patches() as usize;
-            }
-            None => {
-                places.iter_mut().for_each(|places| places.push(next));
-                next += 1;
-                at += 1;
-            }
+        let picture = if id == image_token { grids.next() } else { None };
+        // A word is a picture of one token.
+        let grid = picture.copied().unwrap_or(Grid { rows: 1, columns: 1 });
+        for index in 0..grid.patches() {
+            times.push(next);
+            rows.push(next + index / grid.columns);
+            columns.push(next + index % grid.columns);
         }
+        next += grid.rows.max(grid.columns);
+        at += grid.patches() as usize;
     }
-    places.concat()
+    [times, rows, columns].concat()
 }
 
 /// Which of time, row and column each pair of a head's components turns with: they take turns, as many of rows

@@ -27,7 +27,7 @@ const PROCESSORS: [&str; 4] = [
 const DEFAULTS: Defaults = Defaults {
     filter: Filter::Bicubic,
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-    std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+    std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
 
 /// The range that the embedding models are used with (`MIN_PIXELS`, `MAX_PIXELS` of QwenLM/Qwen3-VL-Embedding).
