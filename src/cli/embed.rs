@@ -151,7 +151,7 @@ mod engine {
                 PrecisionArg::Bf16 => Precision::Bf16,
                 PrecisionArg::F16 => Precision::F16,
             }),
-            options: options(family, &model).map_err(usage)?,
+            options: options(family, &args.model, &model).map_err(usage)?,
             stored: output.dtype,
             compression: output.compression,
             batch_size: bounded("batch-size", model.batch_size, 1 << 16)?,
@@ -192,17 +192,19 @@ mod engine {
     }
 
     /// What is asked of the model, without what a file says for the other family.
-    fn options(family: Family, model: &ModelArgs) -> Result<Options> {
+    fn options(family: Family, typed: &ModelArgs, model: &ModelArgs) -> Result<Options> {
         let is_qwen = family == Family::Qwen;
+        // SigLIP has none of Qwen's settings: typed, they are refused with the model at hand.
+        let of_qwen = if is_qwen { model } else { typed };
         Ok(Options {
             background: model.background.as_deref().map(str::parse).transpose()?,
             max_num_patches: model.max_num_patches.filter(|_| !is_qwen),
-            instruction: model.instruction.clone(),
-            form: model.text_form.map(|form| match form {
+            instruction: of_qwen.instruction.clone(),
+            form: of_qwen.text_form.map(|form| match form {
                 TextFormArg::Document => TextForm::Document,
                 TextFormArg::Query => TextForm::Query,
             }),
-            dim: model.dim,
+            dim: of_qwen.dim,
         })
     }
 
