@@ -256,7 +256,8 @@ impl Common<'_> {
             ("libtorch", model::device::libtorch_version().to_owned()),
         ];
         parts.extend(batches::fingerprint_parts(batching));
-        if let Some(dim) = request.options.dim {
+        // All components, asked for by number, are what they are unasked.
+        if let Some(dim) = request.options.dim.filter(|&dim| self.description.dim(modality) != Some(dim)) {
             parts.push(("dim", dim.to_string()));
         }
         if !self.device.is_gpu() {
