@@ -17,7 +17,7 @@ fn embed_renders(dir: &Dir, renders: &Path) -> Run {
 }
 
 /// The same three assets as folders and as archives.
-fn folders_and_archives(dir: &Dir) {
+pub fn folders_and_archives(dir: &Dir) {
     let unpacked = small("renders/0");
     for (asset, (kind, ending)) in names(&unpacked).iter().zip(PACKED) {
         let (from, to) = (unpacked.join(asset), dir.join("folders/0").join(asset));

@@ -8,12 +8,16 @@ use hyperslab::Exit;
 use super::{embed, image_of, text_of};
 use crate::util::{Dir, repository};
 
-/// Runs `tests/job/format.py CHECK FILE` with the system's Python, which has Debian's h5py.
 #[track_caller]
 fn h5py(check: &str, file: &Path) {
+    h5py_of("tests/job/format.py", check, file);
+}
+
+/// Runs `SCRIPT CHECK FILE` with the system's Python, which has Debian's h5py.
+#[track_caller]
+pub fn h5py_of(script: &str, check: &str, file: &Path) {
     let python = if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
-    let output =
-        Command::new(python).arg(repository("tests/job/format.py")).arg(check).arg(file).output().unwrap();
+    let output = Command::new(python).arg(repository(script)).arg(check).arg(file).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
 }
 
@@ -22,7 +26,7 @@ fn told(output: &Output) -> String {
 }
 
 #[track_caller]
-fn h5dump(arguments: &[&str], file: &Path) -> String {
+pub fn h5dump(arguments: &[&str], file: &Path) -> String {
     let output = Command::new("h5dump").args(arguments).arg(file).output().expect("h5dump is in hdf5-tools");
     assert!(output.status.success(), "{}", told(&output));
     assert!(output.stderr.is_empty(), "{}", told(&output));
