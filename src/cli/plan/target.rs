@@ -31,8 +31,8 @@ pub struct Target {
 /// A model that is at hand.
 struct Known {
     description: Description,
-    /// Numbers that its weights are.
-    parameters: u64,
+    /// Numbers that its weights are; `None` where they are not there yet.
+    parameters: Option<u64>,
 }
 
 /// The model that is named. Where it cannot be read, the length of its vectors will do in its place.
@@ -41,7 +41,7 @@ fn known(args: &ModelArgs) -> Result<Option<Known>> {
     let read = || {
         let found = hub::find(typed)?;
         let description = model::describe(&found.path)?;
-        Ok(Some(Known { description, parameters: checkpoint::parameters(&found.path)? }))
+        Ok(Some(Known { description, parameters: checkpoint::parameters(&found.path).ok() }))
     };
     read().or_else(|error| if args.dim.is_some() { Ok(None) } else { Err(error) })
 }
@@ -119,7 +119,7 @@ impl Target {
             Some(PrecisionArg::F16) => ("f16", 2),
             Some(PrecisionArg::Bf16) | None => ("bf16", 2),
         };
-        let (weights_bytes, batch_bytes) = memory::bytes(known.parameters, work, tokens, value_bytes);
+        let (weights_bytes, batch_bytes) = memory::bytes(known.parameters?, work, tokens, value_bytes);
         let precision = precision.to_owned();
         Some(MemoryNeed { precision, weights_bytes, batch_bytes, batch_tokens: tokens as u64 })
     }
