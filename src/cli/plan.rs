@@ -22,7 +22,7 @@ use crate::input::{Input, Keep, Naming, captions, views};
 use crate::plan::{Blocks, Kind, chunk_rows, default_block_rows, share};
 use crate::store::{DiskNeed, FileShape, GroupShape, Space};
 use odd::{OddInput, compare_ids};
-use report::{FilePlan, Report};
+use report::{FilePlan, GroupRows, Report};
 use target::Target;
 
 /// Show what a job would do: assets, rows, blocks, bytes, time, and what is odd
@@ -228,7 +228,9 @@ impl Planner<'_> {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             exists: path.exists(),
             kind,
-            groups: named.map(|input| (input.name().to_owned(), input.rows())).collect(),
+            groups: named
+                .map(|input| GroupRows { name: input.name().to_owned(), rows: input.rows() })
+                .collect(),
             assets: groups.iter().map(|input| input.table().len() as u64).sum(),
             views_found: report::histogram(groups),
             rows,

@@ -27,8 +27,7 @@ fn found(dir: &Dir, output_dir: &str, language: &str) -> f64 {
     let folder = dir.join(output_dir);
     let texts = Vectors::of(&folder.join("qwen_text_embeddings.h5"), Some(language));
     let images = Vectors::of(&folder.join("qwen_image_embeddings.h5"), None);
-    let shown: Vec<(&str, u64)> =
-        images.assets.iter().map(|(id, rows)| (id.as_str(), rows.start)).collect();
+    let shown: Vec<(&str, u64)> = images.assets.iter().map(|(id, rows)| (id.as_str(), rows.start)).collect();
     share_right(&texts, &images, &shown)
 }
 
