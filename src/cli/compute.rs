@@ -28,6 +28,10 @@ pub struct ModelArgs {
     /// published]
     #[arg(long, env = "HYPERSLAB_MAX_NUM_PATCHES", value_name = "N", value_parser = at_least_one)]
     pub max_num_patches: Option<usize>,
+    /// The most pixels that Qwen3-VL-Embedding keeps of a picture: 1,024 of them are a token, of which the views
+    /// of an asset may have 8,192 together [default: as the model's reference has it, 1843200]
+    #[arg(long, env = "HYPERSLAB_MAX_PIXELS", value_name = "N", value_parser = at_least_one)]
+    pub max_pixels: Option<usize>,
     /// Items computed together by SigLIP; part of what makes results bit-identical [default: GPU: 512 captions,
     /// 128 views; CPU: 32 captions, 8 views]
     #[arg(long, env = "HYPERSLAB_BATCH_SIZE", value_name = "N", value_parser = at_least_one)]
@@ -57,6 +61,7 @@ layered!(
         precision,
         background,
         max_num_patches,
+        max_pixels,
         batch_size,
         max_tokens_per_batch,
         instruction,

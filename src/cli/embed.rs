@@ -171,18 +171,19 @@ mod engine {
     fn refuse_of_others(family: Family, args: &JobArgs) -> Result<()> {
         let (alien, why) = match family {
             Family::Siglip => (
-                [
+                vec![
                     ("--captions-zh", args.input.captions_zh.is_some()),
                     ("--max-tokens-per-batch", args.model.max_tokens_per_batch.is_some()),
+                    ("--max-pixels", args.model.max_pixels.is_some()),
                 ],
-                "belongs to `embed qwen`; SigLIP's captions are one file, its batches a number of items",
+                "belongs to `embed qwen`",
             ),
             Family::Qwen => (
-                [
+                vec![
                     ("--batch-size", args.model.batch_size.is_some()),
                     ("--max-num-patches", args.model.max_num_patches.is_some()),
                 ],
-                "belongs to `embed siglip`; Qwen's batches are a number of tokens (--max-tokens-per-batch)",
+                "belongs to `embed siglip`; of Qwen there are --max-tokens-per-batch and --max-pixels",
             ),
         };
         match alien.into_iter().find(|(_, is_given)| *is_given) {
@@ -197,6 +198,7 @@ mod engine {
         Ok(Options {
             background: model.background.as_deref().map(str::parse).transpose()?,
             max_num_patches: model.max_num_patches.filter(|_| !is_qwen),
+            max_pixels: model.max_pixels.filter(|_| is_qwen),
             instruction: model.instruction.clone(),
             form: model.text_form.map(|form| match form {
                 TextFormArg::Document => TextForm::Document,

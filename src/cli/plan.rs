@@ -80,7 +80,8 @@ pub fn run(args: &PlanArgs, config: Option<&Path>) -> Result<Exit> {
     let target = Target::of(&model, args.family)?;
     let script = args.script.file()?;
     let mut report = make(args, &input, &output, &target)?;
-    report.warnings.extend(target.warnings(&input));
+    let warnings = target.warnings(&input, report.pictures.as_ref());
+    report.warnings.extend(warnings);
     report.advise(model.background.as_deref().unwrap_or(target.background()));
     if let Some(path) = script {
         let settings = sbatch::Settings {

@@ -30,7 +30,7 @@ fn config(name: &str) -> Config {
 }
 
 fn preprocess(name: &str) -> Preprocess {
-    Preprocess::load(&fixtures().join(name), &config(name).vision, Background::Qwen).expect("supported")
+    Preprocess::load(&fixtures().join(name), &config(name).vision, None, Background::Qwen).expect("supported")
 }
 
 fn of_set(model: &Model, set: &[String]) -> Prepared {
@@ -191,6 +191,17 @@ fn pictures_with_a_text_equal_the_reference() {
         let off = largest_difference(&flat(&rows), &expected["both.vector"].values);
         assert!(off <= TOLERANCE, "{name}: off by {off}");
     }
+}
+
+#[test]
+fn the_number_of_pixels_may_be_set() {
+    let (dir, vision) = (fixtures().join("qwen3-vl"), config("qwen3-vl").vision);
+    let load = |max| Preprocess::load(&dir, &vision, Some(max), Background::Qwen);
+    let bytes = picture("downscaled.png");
+    let grid = |preprocess: Preprocess| preprocess.patches(&bytes).expect("decodes").1;
+    assert_eq!(grid(preprocess("qwen3-vl")), Grid { rows: 6, columns: 6 }, "of 90 x 110 pixels");
+    assert_eq!(grid(load(4096).expect("the smallest")), Grid { rows: 2, columns: 4 });
+    assert!(load(4095).expect_err("too small").message.contains("4096 at least"));
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn qwen3_vl_of_2b() {
     let (folder, weights) = weights_of(&shapes);
     let processor = r#"{"patch_size": 16, "image_mean": 0.5, "image_std": 0.5}"#;
     std::fs::write(folder.path().join("preprocessor_config.json"), processor).expect("written");
-    let preprocess = Preprocess::load(folder.path(), &config.vision, Background::Qwen).expect("supported");
+    let preprocess =
+        Preprocess::load(folder.path(), &config.vision, None, Background::Qwen).expect("supported");
     for precision in [Precision::F32, Precision::Bf16] {
         let settings = settings(precision);
         let mut tower = qwen3_vl::text_embedder(&weights, &config, &settings).expect("loads");

@@ -6,8 +6,9 @@ use crate::cli::{Family, InputSettings, ModelArgs};
 use crate::error::{Error, Exit, Result};
 use crate::hub;
 use crate::model::{self, Description, Modality, checkpoint, memory};
-use crate::plan::Kind;
+use crate::plan::{Kind, Views};
 
+use super::look::Pictures;
 use super::report::MemoryNeed;
 
 /// Length of a vector of so400m, the model that plans are made for most.
@@ -15,6 +16,12 @@ const ASSUMED_DIM: u64 = 1152;
 /// What pgvector 0.8 indexes at most, as `vector` and as `halfvec`.
 const VECTOR_DIM_MAX: u64 = 2000;
 const HALFVEC_DIM_MAX: u64 = 4000;
+/// Of Qwen3-VL-Embedding, about: pixels that are a token, and at most kept of a picture; tokens around each view
+/// and around all of them.
+const QWEN_PIXELS_OF_TOKEN: u64 = 32 * 32;
+const QWEN_PIXELS_MAX: u64 = 1_843_200;
+const QWEN_TOKENS_AROUND_VIEW: u64 = 2;
+const QWEN_TOKENS_OF_PROMPT: u64 = 32;
 /// Items of a batch on a GPU, where SigLIP embeds captions and views.
 const SIGLIP_BATCH: [usize; 2] = [512, 128];
 
@@ -124,9 +131,29 @@ impl Target {
         Some(MemoryNeed { precision, weights_bytes, batch_bytes, batch_tokens: tokens as u64 })
     }
 
+    /// Whether the views of an asset are more than the model takes at once.
+    fn too_many_tokens(&self, input: &InputSettings, pictures: &Pictures) -> Option<String> {
+        let limit = self.model.as_ref()?.description.max_position_embeddings as u64;
+        let Views::Evenly(views) = self.family.views(input) else { return None };
+        let pixels = pictures.pixels_max.min(self.args.max_pixels.map_or(QWEN_PIXELS_MAX, |max| max as u64));
+        let tokens = u64::from(views) * (pixels / QWEN_PIXELS_OF_TOKEN + QWEN_TOKENS_AROUND_VIEW);
+        if self.family == Family::Siglip || tokens + QWEN_TOKENS_OF_PROMPT <= limit {
+            return None;
+        }
+        let fitting = (limit - QWEN_TOKENS_OF_PROMPT) / u64::from(views) - QWEN_TOKENS_AROUND_VIEW;
+        Some(format!(
+            "{views} views of the largest pictures are about {} tokens, and the model takes {}: such assets would fail; \
+             take fewer (--views), or smaller ones (--max-pixels {})",
+            thousands(tokens),
+            thousands(limit),
+            fitting * QWEN_PIXELS_OF_TOKEN
+        ))
+    }
+
     /// What does not go together, and what follows from the length of vectors.
-    pub fn warnings(&self, input: &InputSettings) -> Vec<String> {
-        let mut warnings = Vec::new();
+    pub fn warnings(&self, input: &InputSettings, pictures: Option<&Pictures>) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            pictures.and_then(|seen| self.too_many_tokens(input, seen)).into_iter().collect();
         if !self.sees_pictures && (input.renders.is_some() || input.renders_list.is_some()) {
             warnings.push("the model is one of texts alone: the views are left out".to_owned());
         }

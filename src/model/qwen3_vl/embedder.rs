@@ -78,7 +78,8 @@ fn prompt(dir: &Path, config: &Config, options: &Options) -> Result<Prompt> {
 }
 
 fn preprocess(dir: &Path, config: &Config, options: &Options) -> Result<Preprocess> {
-    Preprocess::load(dir, &config.vision, options.background.unwrap_or(Background::Qwen))
+    let background = options.background.unwrap_or(Background::Qwen);
+    Preprocess::load(dir, &config.vision, options.max_pixels, background)
 }
 
 fn text_preparer(prompt: Prompt) -> Arc<dyn Preparer> {

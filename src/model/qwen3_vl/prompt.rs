@@ -95,7 +95,11 @@ impl Prompt {
             return Err(ItemError::new(ItemErrorKind::Unreadable, detail));
         }
         if all.len() > self.tokens_max {
-            let detail = format!("{} tokens, at most {} are possible", all.len(), self.tokens_max);
+            let detail = format!(
+                "{} tokens, at most {} are possible (fewer --views, or --max-pixels, make fewer)",
+                all.len(),
+                self.tokens_max
+            );
             return Err(ItemError::new(ItemErrorKind::TooLarge, detail));
         }
         let places = places(&all, self.image_token, &grids);
