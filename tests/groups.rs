@@ -271,7 +271,7 @@ fn a_seal_of_groups_may_be_killed_before_any_write_to_the_stage() {
     let seal = || dir.hyperslab(["seal", "text.h5", "--compression", "none"]);
     seal().run().exits(Exit::Success);
     let undisturbed = sha256(&output);
-    for calls in 0.. {
+    for calls in (0..).step_by(2) {
         fs::remove_file(&output).unwrap();
         for (name, bytes) in &left {
             fs::write(dir.join(name), bytes).unwrap();
