@@ -233,7 +233,7 @@ fn spools(folder: &Path) -> Vec<Spool> {
     let image = read_list(&list).unwrap().catalog;
     let sets = Input::view_sets(image.clone(), Views::Evenly(2), None).unwrap();
     let image = Input::image(image, Views::All, None).unwrap();
-    let groups = [r#"{"a": "one", "b": "two", "c": "three"}"#, r#"{}"#, r#"{"b": "二", "d": "四"}"#];
+    let groups = [r#"{"a": "one", "b": "two", "c": "three"}"#, "{}", r#"{"b": "二", "d": "四"}"#];
     let groups: Vec<Input> = groups
         .into_iter()
         .zip(["english", "french", "chinese"])
