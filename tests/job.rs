@@ -11,6 +11,7 @@ mod items;
 mod kill;
 mod models;
 mod outputs;
+mod qwen;
 mod ranks;
 mod settings;
 
