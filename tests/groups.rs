@@ -133,7 +133,7 @@ fn stage(world: &World, output: &Path) {
         let digests = (0..blocks.count()).map(|block| stored(&spool, blocks.range(block)).digest()).collect();
         let failures =
             (0..blocks.rows()).filter_map(|row| Some(Failure { row, error: failure(&spool, row)? }));
-        let record = Record { first_block: 0, digests, failures: failures.collect() };
+        let record = Record { first_block: 0, digests, failures: failures.collect(), truncated: 0 };
         Journal::create(&paths.journal, &header).unwrap().append(&[record]).unwrap();
     }
     world.agree(Ok(())).unwrap();

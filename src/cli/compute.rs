@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::settings::layered;
+use super::{Family, InputArgs};
+use crate::error::Result;
+use crate::model::{Options, TextForm};
 
 /// The model as typed.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -69,6 +72,28 @@ layered!(
         dim
     }
 );
+
+impl ModelArgs {
+    /// What is asked of a model of this family.
+    ///
+    /// # Errors
+    /// A background that is none.
+    pub fn options(&self, family: Family) -> Result<Options> {
+        let (mut own, mut input) = (self.clone(), InputArgs::default());
+        family.drop_of_others(&mut input, &mut own);
+        Ok(Options {
+            background: own.background.as_deref().map(str::parse).transpose()?,
+            max_num_patches: own.max_num_patches,
+            max_pixels: own.max_pixels,
+            instruction: own.instruction,
+            form: own.text_form.map(|form| match form {
+                TextFormArg::Document => TextForm::Document,
+                TextFormArg::Query => TextForm::Query,
+            }),
+            dim: own.dim,
+        })
+    }
+}
 
 /// How a job runs, as typed.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -135,7 +160,7 @@ impl From<DeviceArg> for crate::model::device::DeviceRequest {
     }
 }
 
-pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("'{text}': expected a number of at least 1")),
         Ok(number) => Ok(number),

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use super::picture::Background;
-use super::{Family, qwen3, qwen3_vl, siglip2};
+use super::{Background, Family, qwen3, qwen3_vl, siglip2};
 use crate::error::{Error, Result};
 
 /// What may be asked of a model; `None` is its reference's way.

@@ -158,6 +158,9 @@ impl SealedFile {
         }
         self.write_count(Object::Group(""), attr::FORMAT_VERSION, schema::FORMAT_VERSION as u64)?;
         self.write_counts("", all, what)?;
+        if !what.kind.has_views() {
+            self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, what.committed.truncated)?;
+        }
         for (name, value) in what.fingerprint.about.iter().chain(&what.fingerprint.parts) {
             self.write_text(Object::Group(""), name, value)?;
         }

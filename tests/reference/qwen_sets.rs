@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hyperslab::error::ItemErrorKind;
+use hyperslab::model::Background;
 use hyperslab::model::device::Precision;
 use hyperslab::model::grid::Grid;
-use hyperslab::model::picture::Background;
 use hyperslab::model::qwen3_vl::image::prepared;
 use hyperslab::model::qwen3_vl::{PixelRange, Preprocess, config::Config, smart_resize};
 use hyperslab::model::{Item, Modality, Model, Prepared, json, load, qwen3_vl};
@@ -219,7 +219,7 @@ fn what_cannot_be_seen_is_a_failure_of_the_item() {
     let prompt = prompt("qwen3-vl", 60, None);
     assert!(prompt.pictures(&[grid; 1], "").is_ok());
     let error = prompt.pictures(&[grid; 3], "").expect_err("too many");
-    assert_eq!(error.kind, ItemErrorKind::TooLarge);
+    assert_eq!(error.kind, ItemErrorKind::TooManyTokens);
     assert!(error.detail.contains("at most 60"), "{error}");
     let literal = prompt.pictures(&[grid], "a <|image_pad|> b").expect_err("ambiguous");
     assert!(literal.detail.contains("<|image_pad|>"), "{literal}");

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use hyperslab::model::Background;
 use hyperslab::model::device::Precision;
 use hyperslab::model::grid::Grid;
-use hyperslab::model::picture::Background;
 use hyperslab::model::qwen3::config::DecoderConfig;
 use hyperslab::model::qwen3::text::prepared as prepared_text;
 use hyperslab::model::qwen3_vl::config::VisionConfig;

@@ -80,18 +80,16 @@ impl Target {
             model,
             args: args.clone(),
         };
-        target.check_dim()?;
+        target.check()?;
         Ok(target)
     }
 
-    fn check_dim(&self) -> Result<()> {
-        let (Some(known), Some(asked)) = (&self.model, self.args.dim) else { return Ok(()) };
-        let has = known.description.text_dim;
-        if self.family == Family::Qwen && asked <= has {
-            return Ok(());
-        }
-        let error = Error::new(format!("--dim is {asked}; this model's vectors have {has} components"));
-        Err(error.hint("Qwen's may be cut to fewer, SigLIP's may not").exit(Exit::Usage))
+    /// Refuses what `embed` would refuse.
+    fn check(&self) -> Result<()> {
+        let (Some(known), Some(dir)) = (&self.model, &self.args.model) else { return Ok(()) };
+        let description = &known.description;
+        let options = self.args.options(self.family)?;
+        options.check(dir, description.family, description.text_dim).map_err(|error| error.exit(Exit::Usage))
     }
 
     /// Length of the vectors of a file of this kind.
@@ -114,7 +112,11 @@ impl Target {
         let known = self.model.as_ref()?;
         let work = known.description.work(Modality::from_views(kind.has_views()))?;
         let tokens = match work.tokens_per_item {
-            None => self.args.max_tokens_per_batch.unwrap_or(memory::TOKENS_MAX),
+            // One item may be longer than the budget.
+            None => {
+                let longest = known.description.max_position_embeddings;
+                self.args.max_tokens_per_batch.unwrap_or(memory::TOKENS_MAX).max(longest)
+            }
             Some(tokens) => {
                 let [captions, views] = SIGLIP_BATCH;
                 let default = if kind.has_views() { views } else { captions };

@@ -8,11 +8,12 @@ use tch::{TchError, Tensor};
 use super::config::VisionConfig;
 use super::size::{PixelRange, smart_resize};
 use crate::error::{Error, ItemError, ItemErrorKind, Result};
+use crate::model::Background;
 use crate::model::checkpoint;
 use crate::model::grid::Grid;
 use crate::model::json::Section;
 use crate::model::layers::Computed;
-use crate::model::picture::{Background, Rgb};
+use crate::model::picture::Rgb;
 use crate::model::pixels::{self, Defaults, Filter, Pixels};
 
 /// The classes of transformers 4 and 5 that prepare in this way.
