@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The main job on the sample, on two ranks, and what came out. `make demo` builds the program first.
+# The main jobs on the sample, on two ranks, and what came out. `make demo` builds the program first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly OUT=target/demo
 readonly INPUT=(--captions sample/captions.json --renders sample/renders)
+readonly BOTH=(--captions sample/captions.json --captions-zh sample/captions_zh.json --renders sample/renders)
 PATH="$PWD/target/release:$PATH"
 # The launcher of the MPI that the program was built with.
 MPIRUN=$(hyperslab --version | sed -n 's/^launcher  *//p')
@@ -30,7 +31,13 @@ run hyperslab list "$OUT/siglip_image_embeddings.h5" --limit 5
 run hyperslab get "$OUT/siglip_text_embeddings.h5" 0/10002
 # One of its views is a broken picture: a marked row, not a zero vector, and exit code 0.
 run hyperslab get "$OUT/siglip_image_embeddings.h5" 1/10255
-run hyperslab verify "$OUT/siglip_text_embeddings.h5" "$OUT/siglip_image_embeddings.h5"
+# The second model: captions in two languages, and one vector from eight views of each asset.
+run hyperslab plan "${BOTH[@]}" --model sample/model-qwen --output-dir "$OUT" --ranks 2
+run "${RANKS[@]}" hyperslab embed qwen --model sample/model-qwen "${BOTH[@]}" --output-dir "$OUT"
+run hyperslab info "$OUT/qwen_text_embeddings.h5"
+run hyperslab get "$OUT/qwen_text_embeddings.h5" --group chinese 0/10002
+run hyperslab get "$OUT/qwen_image_embeddings.h5" 0/10002
+run hyperslab verify "$OUT"/{siglip,qwen}_{text,image}_embeddings.h5
 # The same with stock h5py.
 run /usr/bin/python3 -c "
 import h5py
@@ -39,6 +46,11 @@ vectors = dict(zip(f['asset_ids'][:], f['embeddings'][:]))
 print(len(vectors), 'captions;', '0/10002:', vectors[b'0/10002'][:4], '...')"
 # Texts in two languages that are nobody's caption, and the assets whose views are nearest to them.
 run hyperslab embed siglip --model sample/model --captions sample/queries.json \
-    --output-dir "$OUT" --siglip-text queries.h5
-run /usr/bin/python3 sample/search.py sample/queries.json "$OUT/queries.h5" \
+    --output-dir "$OUT" --siglip-text siglip_queries.h5
+run /usr/bin/python3 sample/search.py sample/queries.json "$OUT/siglip_queries.h5" \
     "$OUT/siglip_image_embeddings.h5" sample/captions.json
+# The same by whole assets, from Qwen's vectors.
+run hyperslab embed qwen --model sample/model-qwen --captions sample/queries.json \
+    --output-dir "$OUT" --qwen-text qwen_queries.h5
+run /usr/bin/python3 sample/search.py sample/queries.json "$OUT/qwen_queries.h5" \
+    "$OUT/qwen_image_embeddings.h5" sample/captions.json

@@ -129,6 +129,8 @@ pub enum ItemErrorKind {
     BrokenPicture,
     /// More pixels than a picture may have.
     TooLarge,
+    /// More tokens than the model takes, of what cannot be cut.
+    TooManyTokens,
     /// The model returned a value that is not finite.
     NotFinite,
     /// So many of an asset's views: its vector is made from the others.
@@ -144,6 +146,7 @@ impl fmt::Display for ItemErrorKind {
             Self::Unreadable => "unreadable file",
             Self::BrokenPicture => "broken picture",
             Self::TooLarge => "picture too large",
+            Self::TooManyTokens => "too many tokens",
             Self::NotFinite => "vector not finite",
             Self::ViewsLeftOut(_) => "views left out",
             Self::NoViewLeft => "no view left",

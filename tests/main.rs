@@ -4,6 +4,8 @@ mod captions;
 #[cfg(feature = "engine")]
 mod doctor;
 #[cfg(feature = "engine")]
+mod groups;
+#[cfg(feature = "engine")]
 mod hub;
 #[cfg(feature = "engine")]
 mod job;

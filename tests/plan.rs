@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use hyperslab::input::{
-    self, FileStamp, Input, Keep, Row, Source, Spool, SpoolHeader, SpoolWriter, View, views,
+    self, Catalog, FileStamp, Input, Keep, Row, Source, Spool, SpoolHeader, SpoolWriter, View, views,
+    write_spool,
 };
 use hyperslab::plan::{Kind, RowGroup, Table, Views};
 use hyperslab::{Error, Exit};
@@ -221,7 +222,7 @@ fn a_bad_list_is_named_by_its_line() {
     assert_eq!(ids(Input::image(plain.catalog, Views::All, None).unwrap().table()), [("a", 2)]);
 }
 
-/// A small spool of each kind.
+/// A small spool of each kind, and one of two groups.
 fn spools(folder: &Path) -> Vec<Spool> {
     let text = captions(br#"{"a": "one", "b": "", "c/d": "three"}"#).unwrap().catalog;
     let text = Input::text(text, None).unwrap();
@@ -230,10 +231,21 @@ fn spools(folder: &Path) -> Vec<Spool> {
     let list = folder.join("list.tsv");
     fs::write(&list, "a/1.png\t5\na/2.png\t300\nb/c/1.png\t7\nb/c/22.png\t70000\nb/c/3.png\t1\n").unwrap();
     let image = read_list(&list).unwrap().catalog;
+    let sets = Input::view_sets(image.clone(), Views::Evenly(2), None).unwrap();
     let image = Input::image(image, Views::All, None).unwrap();
+    let groups = [r#"{"a": "one", "b": "two", "c": "three"}"#, "{}", r#"{"b": "二", "d": "四"}"#];
+    let groups: Vec<Input> = groups
+        .into_iter()
+        .zip(["english", "french", "chinese"])
+        .map(|(text, name)| {
+            Input::text(captions(text.as_bytes()).unwrap().catalog, None).unwrap().named(name)
+        })
+        .collect();
     vec![
         text.write_spool(&folder.join("text.plan"), Some(2), source).unwrap(),
         image.write_spool(&folder.join("image.plan"), Some(2), Source::default()).unwrap(),
+        sets.write_spool(&folder.join("sets.plan"), Some(2), Source::default()).unwrap(),
+        write_spool(&folder.join("groups.plan"), &groups, Some(2), Source::default()).unwrap(),
     ]
 }
 
@@ -241,7 +253,7 @@ fn spools(folder: &Path) -> Vec<Spool> {
 fn a_spool_gives_back_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let spools = spools(folder.path());
-    let [text, image] = &spools[..] else { panic!("two spools") };
+    let [text, image, sets, groups] = &spools[..] else { panic!("four spools") };
     for spool in &spools {
         spool.verify().unwrap();
         let tables = spool.tables().unwrap();
@@ -253,6 +265,24 @@ fn a_spool_gives_back_what_was_written() {
     assert_eq!(text.header().kind, Kind::Text);
     assert!(text.header().source.captions.contains_key(""));
     assert_eq!(image.block(1).unwrap()[1], Row::View(View::file("b/c/22.png", 70000)));
+    let set = |views: &[(&str, u64)]| {
+        Row::ViewSet(views.iter().map(|(path, bytes)| View::file(*path, *bytes)).collect())
+    };
+    // Of 1, 22 and 3, in order of name, the first and the last are taken.
+    let expected = [set(&[("a/1.png", 5), ("a/2.png", 300)]), set(&[("b/c/1.png", 7), ("b/c/3.png", 1)])];
+    assert_eq!(rows(sets), expected);
+    assert_eq!(ids(&sets.tables().unwrap()[0]), [("a", 2), ("b/c", 2)]);
+    let names: Vec<_> =
+        groups.header().groups.iter().map(|group| (group.name.as_str(), group.rows)).collect();
+    assert_eq!(names, [("english", 3), ("chinese", 2)], "a group without rows has no place");
+    let captions = |block| groups.block(block).unwrap();
+    let expected = [&["one", "two"][..], &["three"], &["二", "四"]];
+    for (block, expected) in expected.into_iter().enumerate() {
+        let expected: Vec<_> = expected.iter().map(|text| Row::Caption((*text).to_owned())).collect();
+        assert_eq!(captions(block as u64), expected, "no block spans groups");
+    }
+    assert_eq!(groups.blocks().count(), 3);
+    assert_eq!(ids(&groups.tables().unwrap()[1]), [("b", 1), ("d", 1)]);
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".tmp")), "{left:?}");
 }
@@ -273,6 +303,44 @@ fn the_digest_covers_content_and_blocks_and_not_the_source() {
     assert_ne!(digest(br#"{"a": "xy", "b": ""}"#, 2, Source::default()), base);
 }
 
+#[test]
+fn the_digest_covers_which_group_a_caption_is_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |groups: &[(&str, &[u8])]| {
+        let input = |(name, text): &(&str, &[u8])| {
+            Input::text(captions(text).unwrap().catalog, None).unwrap().named(name)
+        };
+        let groups: Vec<Input> = groups.iter().map(input).collect();
+        write_spool(&folder.path().join("x.plan"), &groups, Some(2), Source::default()).unwrap().digest()
+    };
+    let (one, two) = (&br#"{"a": "x"}"#[..], &br#"{"b": "y"}"#[..]);
+    let base = digest(&[("english", one), ("chinese", two)]);
+    assert_eq!(digest(&[("english", one), ("chinese", two), ("french", b"{}")]), base);
+    let others: [&[(&str, &[u8])]; 5] = [
+        &[("english", one)],
+        &[("chinese", one), ("english", two)],
+        &[("english", two), ("chinese", one)],
+        &[("english", br#"{"a": "x", "b": "y"}"#)],
+        &[("", br#"{"a": "x", "b": "y"}"#)],
+    ];
+    for other in others {
+        assert_ne!(digest(other), base);
+    }
+}
+
+#[test]
+fn groups_of_one_file_are_of_one_kind_and_duplicates_are_named_with_their_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.plan");
+    let text = Input::text(captions(br#"{"a": "x"}"#).unwrap().catalog, None).unwrap().named("english");
+    let sets = Input::view_sets(Catalog::new(Keep::Everything), Views::All, None).unwrap();
+    assert!(write_spool(&path, &[text.clone(), sets], None, Source::default()).is_err());
+    let twice = captions(br#"{"a": "x", "a": "y"}"#).unwrap().catalog;
+    let twice = Input::text(twice, None).unwrap().named("chinese");
+    let error = write_spool(&path, &[text, twice], None, Source::default()).unwrap_err();
+    assert!(error.message.contains("several captions in chinese: 'a'"), "{error}");
+}
+
 /// Opens and reads everything.
 fn read_all(path: &Path) -> Result<(), Error> {
     let spool = Spool::open(path)?;
@@ -286,7 +354,7 @@ fn any_flipped_or_missing_byte_of_a_spool_is_found() {
     let folder = tempfile::tempdir().unwrap();
     spools(folder.path());
     let broken = folder.path().join("broken.plan");
-    for name in ["text.plan", "image.plan"] {
+    for name in ["text.plan", "image.plan", "sets.plan", "groups.plan"] {
         let good = fs::read(folder.path().join(name)).unwrap();
         for at in 0..good.len() {
             let mut bytes = good.clone();

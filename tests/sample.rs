@@ -1,5 +1,7 @@
-//! The sample's model, through the program: captions find their assets on views that training never saw, and
+//! The sample's models, through the program: captions find their assets on views that training never saw, and
 //! a model that has learnt nothing does not find them.
+
+mod qwen;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,8 +25,8 @@ struct Vectors {
 }
 
 impl Vectors {
-    fn of(path: &Path) -> Self {
-        let reader = Reader::open(path, None).unwrap();
+    fn of(path: &Path, group: Option<&str>) -> Self {
+        let reader = Reader::open(path, group).unwrap();
         let assets = reader.iter_prefix("").unwrap().map(|asset| asset.map(|asset| (asset.id, asset.rows)));
         let assets = assets.collect::<Result<_, _>>().unwrap();
         Self { assets, rows: reader.rows(0..reader.n_rows()).unwrap() }
@@ -59,17 +61,21 @@ fn embed(dir: &Dir, model: &Path) {
 
 /// How many captions in a hundred are nearest to a view of their own asset, of those at these places.
 fn found(dir: &Dir, language: &str, places: &[u64]) -> f64 {
-    let texts = Vectors::of(&dir.join(language).join("siglip_text_embeddings.h5"));
-    let images = Vectors::of(&dir.join("en/siglip_image_embeddings.h5"));
-    let views = images.views(places);
+    let texts = Vectors::of(&dir.join(language).join("siglip_text_embeddings.h5"), None);
+    let images = Vectors::of(&dir.join("en/siglip_image_embeddings.h5"), None);
+    share_right(&texts, &images, &images.views(places))
+}
+
+/// How many captions in a hundred are nearest to a row of their own asset, of those shown: ids and rows.
+fn share_right(texts: &Vectors, images: &Vectors, shown: &[(&str, u64)]) -> f64 {
     let (mut asked, mut right) = (0, 0);
     for (id, rows) in &texts.assets {
         let caption = texts.row(rows.start);
-        if caption.iter().any(|value| value.is_nan()) || !views.iter().any(|(shown, _)| shown == id) {
+        if caption.iter().any(|value| value.is_nan()) || !shown.iter().any(|(asset, _)| asset == id) {
             continue;
         }
         let nearness = |row: u64| caption.dot(&images.row(row));
-        let nearest = views.iter().max_by(|a, b| nearness(a.1).total_cmp(&nearness(b.1))).unwrap();
+        let nearest = shown.iter().max_by(|a, b| nearness(a.1).total_cmp(&nearness(b.1))).unwrap();
         asked += 1;
         right += usize::from(nearest.0 == id);
     }
@@ -77,9 +83,9 @@ fn found(dir: &Dir, language: &str, places: &[u64]) -> f64 {
     100.0 * right as f64 / f64::from(asked)
 }
 
-/// A copy of the sample's model, the numbers of each of its tensors in another order.
-fn shuffled(dir: &Dir) {
-    for entry in fs::read_dir(repository("sample/model")).unwrap().map(Result::unwrap) {
+/// A copy of one of the sample's models, the numbers of each of its tensors in another order.
+fn shuffled(dir: &Dir, model: &str) {
+    for entry in fs::read_dir(repository(model)).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         let mut bytes = fs::read(entry.path()).unwrap();
         if name == "model.safetensors" {
@@ -100,10 +106,15 @@ fn shuffle_tensors(file: &mut [u8]) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % end
     };
-    for tensor in header.values().filter(|entry| entry["dtype"] == "F32") {
+    let tensors = header.values().filter(|entry| entry.get("dtype").is_some());
+    for tensor in tensors {
         let offset = |i: usize| tensor["data_offsets"][i].as_u64().unwrap() as usize;
-        let (numbers, _) = data[offset(0)..offset(1)].as_chunks_mut::<4>();
-        (1..numbers.len()).for_each(|i| numbers.swap(i, below(i + 1)));
+        let data = &mut data[offset(0)..offset(1)];
+        let width = if tensor["dtype"] == "F32" { 4 } else { 2 };
+        for i in 1..data.len() / width {
+            let other = below(i + 1);
+            (0..width).for_each(|byte| data.swap(i * width + byte, other * width + byte));
+        }
     }
 }
 
@@ -124,7 +135,7 @@ fn captions_find_their_assets_on_held_out_views() {
 #[test]
 fn a_model_that_has_learnt_nothing_does_not_find_them() {
     let dir = Dir::new();
-    shuffled(&dir);
+    shuffled(&dir, "sample/model");
     embed(&dir, &dir.join("shuffled"));
     for language in ["en", "zh"] {
         let share = found(&dir, language, &HELD_OUT);

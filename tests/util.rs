@@ -84,7 +84,17 @@ impl Dir {
 
     /// `hyperslab` with these arguments, in this folder: one process, until [`Run::ranks`].
     pub fn hyperslab<A: Into<OsString>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
+        self.run(Path::new(env!("CARGO_BIN_EXE_hyperslab")), arguments)
+    }
+
+    /// A test of this program that others start on ranks, and that is ignored therefore.
+    pub fn test(&self, name: &str) -> Run {
+        self.run(&std::env::current_exe().unwrap(), ["--exact", name, "--ignored", "--nocapture"])
+    }
+
+    fn run<A: Into<OsString>>(&self, program: &Path, arguments: impl IntoIterator<Item = A>) -> Run {
         Run {
+            program: program.to_owned(),
             folder: self.path().to_owned(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             ranks: 0,
@@ -99,6 +109,7 @@ impl Dir {
 /// A run of the program, not yet started.
 #[derive(Clone)]
 pub struct Run {
+    program: PathBuf,
     folder: PathBuf,
     arguments: Vec<OsString>,
     /// 0: without a launcher.
@@ -193,8 +204,8 @@ impl Run {
     }
 
     fn command(&self, tmp: &Path) -> Command {
-        let program = env!("CARGO_BIN_EXE_hyperslab");
-        let mut command = Command::new(if self.ranks == 0 { program } else { &self.launcher });
+        let program = if self.ranks == 0 { self.program.as_os_str() } else { self.launcher.as_ref() };
+        let mut command = Command::new(program);
         // Settings of whoever runs the tests, and of a job they may run in.
         let foreign = |name: &str| {
             let own = [
@@ -221,7 +232,7 @@ impl Run {
             if let Some(script) = &self.rank_script {
                 command.args(["sh", "-euc", script, "sh"]);
             }
-            command.arg(program);
+            command.arg(&self.program);
         }
         command.args(&self.arguments);
         match &self.script {

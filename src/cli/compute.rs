@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::settings::layered;
+use super::{Family, InputArgs};
+use crate::error::Result;
+use crate::model::{Options, TextForm};
 
 /// The model as typed.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -28,6 +31,10 @@ pub struct ModelArgs {
     /// published]
     #[arg(long, env = "HYPERSLAB_MAX_NUM_PATCHES", value_name = "N", value_parser = at_least_one)]
     pub max_num_patches: Option<usize>,
+    /// The most pixels that Qwen3-VL-Embedding keeps of a picture: 1,024 of them are a token, of which the views
+    /// of an asset may have 8,192 together [default: as the model's reference has it, 1843200]
+    #[arg(long, env = "HYPERSLAB_MAX_PIXELS", value_name = "N", value_parser = at_least_one)]
+    pub max_pixels: Option<usize>,
     /// Items computed together by SigLIP; part of what makes results bit-identical [default: GPU: 512 captions,
     /// 128 views; CPU: 32 captions, 8 views]
     #[arg(long, env = "HYPERSLAB_BATCH_SIZE", value_name = "N", value_parser = at_least_one)]
@@ -57,6 +64,7 @@ layered!(
         precision,
         background,
         max_num_patches,
+        max_pixels,
         batch_size,
         max_tokens_per_batch,
         instruction,
@@ -64,6 +72,28 @@ layered!(
         dim
     }
 );
+
+impl ModelArgs {
+    /// What is asked of a model of this family.
+    ///
+    /// # Errors
+    /// A background that is none.
+    pub fn options(&self, family: Family) -> Result<Options> {
+        let (mut own, mut input) = (self.clone(), InputArgs::default());
+        family.drop_of_others(&mut input, &mut own);
+        Ok(Options {
+            background: own.background.as_deref().map(str::parse).transpose()?,
+            max_num_patches: own.max_num_patches,
+            max_pixels: own.max_pixels,
+            instruction: own.instruction,
+            form: own.text_form.map(|form| match form {
+                TextFormArg::Document => TextForm::Document,
+                TextFormArg::Query => TextForm::Query,
+            }),
+            dim: own.dim,
+        })
+    }
+}
 
 /// How a job runs, as typed.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -130,7 +160,7 @@ impl From<DeviceArg> for crate::model::device::DeviceRequest {
     }
 }
 
-pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("'{text}': expected a number of at least 1")),
         Ok(number) => Ok(number),

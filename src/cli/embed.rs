@@ -98,14 +98,13 @@ mod engine {
     use std::time::Instant;
 
     use super::{EmbedArgs, JobArgs, Only};
-    use crate::cli::compute::{PrecisionArg, TextFormArg};
-    use crate::cli::{ConfigFile, Family, InputSettings, ModelArgs, OutputSettings, layer};
+    use crate::cli::compute::PrecisionArg;
+    use crate::cli::{ConfigFile, Family, InputSettings, OutputSettings, layer};
     use crate::comm::World;
     use crate::error::{Error, Exit, Result};
     use crate::input::views::{Layout, Rule};
     use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, OutputRequest};
     use crate::model::device::Precision;
-    use crate::model::{Options, TextForm};
     use crate::plan::{Kind, Views};
 
     /// Runs the job, which began at `began`; `say` takes what rank 0 prints. Collective.
@@ -128,10 +127,11 @@ mod engine {
     fn resolve(family: Family, args: &JobArgs, config: Option<&Path>) -> Result<EmbedRequest> {
         refuse_of_others(family, args)?;
         let file = ConfigFile::load(config)?;
-        let model = layer(&args.model, &file)?;
+        let (mut model, mut input) = (layer(&args.model, &file)?, layer(&args.input, &file)?);
+        family.drop_of_others(&mut input, &mut model);
         let run = layer(&args.run, &file)?;
         let output = layer(&args.output, &file)?.resolve();
-        let input = layer(&args.input, &file)?.resolve()?;
+        let input = input.resolve()?;
         bounded("block-rows", input.block_rows.map(|rows| rows as usize), 1 << 30)?;
         let usage = |error: Error| error.exit(Exit::Usage);
         let missing = || {
@@ -151,7 +151,7 @@ mod engine {
                 PrecisionArg::Bf16 => Precision::Bf16,
                 PrecisionArg::F16 => Precision::F16,
             }),
-            options: options(family, &args.model, &model).map_err(usage)?,
+            options: model.options(family).map_err(usage)?,
             stored: output.dtype,
             compression: output.compression,
             batch_size: bounded("batch-size", model.batch_size, 1 << 16)?,
@@ -167,45 +167,17 @@ mod engine {
         })
     }
 
-    /// Options of the other family, where they were typed. What a file holds may serve both.
+    /// Refuses options of the other family where they were typed. What a file holds may serve both.
     fn refuse_of_others(family: Family, args: &JobArgs) -> Result<()> {
-        let (alien, why) = match family {
-            Family::Siglip => (
-                [
-                    ("--captions-zh", args.input.captions_zh.is_some()),
-                    ("--max-tokens-per-batch", args.model.max_tokens_per_batch.is_some()),
-                ],
-                "belongs to `embed qwen`; SigLIP's captions are one file, its batches a number of items",
-            ),
-            Family::Qwen => (
-                [
-                    ("--batch-size", args.model.batch_size.is_some()),
-                    ("--max-num-patches", args.model.max_num_patches.is_some()),
-                ],
-                "belongs to `embed siglip`; Qwen's batches are a number of tokens (--max-tokens-per-batch)",
-            ),
-        };
-        match alien.into_iter().find(|(_, is_given)| *is_given) {
-            Some((option, _)) => Err(Error::new(format!("{option} {why}")).exit(Exit::Usage)),
+        let (mut input, mut model) = (args.input.clone(), args.model.clone());
+        match family.drop_of_others(&mut input, &mut model).first() {
             None => Ok(()),
+            Some(option) => {
+                let variable = option.trim_start_matches("--").replace('-', "_").to_uppercase();
+                let error = Error::new(format!("{option} is no option of `embed {}`", family.name()));
+                Err(error.hint(format!("leave it out, or unset HYPERSLAB_{variable}")).exit(Exit::Usage))
+            }
         }
-    }
-
-    /// What is asked of the model, without what a file says for the other family.
-    fn options(family: Family, typed: &ModelArgs, model: &ModelArgs) -> Result<Options> {
-        let is_qwen = family == Family::Qwen;
-        // SigLIP has none of Qwen's settings: typed, they are refused with the model at hand.
-        let of_qwen = if is_qwen { model } else { typed };
-        Ok(Options {
-            background: model.background.as_deref().map(str::parse).transpose()?,
-            max_num_patches: model.max_num_patches.filter(|_| !is_qwen),
-            instruction: of_qwen.instruction.clone(),
-            form: of_qwen.text_form.map(|form| match form {
-                TextFormArg::Document => TextForm::Document,
-                TextFormArg::Query => TextForm::Query,
-            }),
-            dim: of_qwen.dim,
-        })
     }
 
     /// A number that flag, variable or file has set, if it is one that can be meant.

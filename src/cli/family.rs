@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::InputSettings;
+use super::{InputArgs, InputSettings, ModelArgs};
 use crate::plan::{Kind, Views};
 
 /// Which models embed.
@@ -24,6 +24,25 @@ impl Family {
             Self::Siglip => "siglip",
             Self::Qwen => "qwen",
         }
+    }
+
+    /// Takes away what the other family alone has; names what was there, as it is typed.
+    pub fn drop_of_others(self, input: &mut InputArgs, model: &mut ModelArgs) -> Vec<&'static str> {
+        let dropped = match self {
+            Self::Siglip => vec![
+                ("--captions-zh", input.captions_zh.take().is_some()),
+                ("--max-pixels", model.max_pixels.take().is_some()),
+                ("--max-tokens-per-batch", model.max_tokens_per_batch.take().is_some()),
+                ("--instruction", model.instruction.take().is_some()),
+                ("--text-form", model.text_form.take().is_some()),
+                ("--dim", model.dim.take().is_some()),
+            ],
+            Self::Qwen => vec![
+                ("--batch-size", model.batch_size.take().is_some()),
+                ("--max-num-patches", model.max_num_patches.take().is_some()),
+            ],
+        };
+        dropped.into_iter().filter_map(|(option, was_there)| was_there.then_some(option)).collect()
     }
 
     /// What rows of the file of views' vectors are made from.

@@ -22,7 +22,7 @@ use crate::input::{Input, Keep, Naming, captions, views};
 use crate::plan::{Blocks, Kind, chunk_rows, default_block_rows, share};
 use crate::store::{DiskNeed, FileShape, GroupShape, Space};
 use odd::{OddInput, compare_ids};
-use report::{FilePlan, Report};
+use report::{FilePlan, GroupRows, Report};
 use target::Target;
 
 /// Show what a job would do: assets, rows, blocks, bytes, time, and what is odd
@@ -80,7 +80,8 @@ pub fn run(args: &PlanArgs, config: Option<&Path>) -> Result<Exit> {
     let target = Target::of(&model, args.family)?;
     let script = args.script.file()?;
     let mut report = make(args, &input, &output, &target)?;
-    report.warnings.extend(target.warnings(&input));
+    let warnings = target.warnings(&input, report.pictures.as_ref());
+    report.warnings.extend(warnings);
     report.advise(model.background.as_deref().unwrap_or(target.background()));
     if let Some(path) = script {
         let settings = sbatch::Settings {
@@ -228,7 +229,9 @@ impl Planner<'_> {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             exists: path.exists(),
             kind,
-            groups: named.map(|input| (input.name().to_owned(), input.rows())).collect(),
+            groups: named
+                .map(|input| GroupRows { name: input.name().to_owned(), rows: input.rows() })
+                .collect(),
             assets: groups.iter().map(|input| input.table().len() as u64).sum(),
             views_found: report::histogram(groups),
             rows,

@@ -37,7 +37,7 @@ pub fn choose(
                 modality,
                 checkpoint::parameters(folder)?,
                 device.precision.value_bytes(),
-                device.memory_bytes,
+                device.memory,
             ),
         };
         serde_json::to_vec(&tokens_max).context(|| "cannot encode the size of batches")

@@ -5,6 +5,7 @@ use super::request::EmbedRequest;
 use crate::comm::World;
 use crate::error::{Context, Error, Result};
 use crate::model::device::{self, Device, Precision};
+use crate::model::memory::DeviceMemory;
 
 /// What a rank computes with.
 pub struct RankDevice {
@@ -12,8 +13,8 @@ pub struct RankDevice {
     pub precision: Precision,
     /// The device's name, the same on every rank.
     pub model: String,
-    /// Memory of a GPU.
-    pub memory_bytes: Option<u64>,
+    /// Of a GPU that ranks share, this rank's part.
+    pub memory: DeviceMemory,
     pub decode_threads: usize,
 }
 
@@ -52,14 +53,18 @@ pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
     {
         tracing::warn!("{warning}");
     }
-    let memory_bytes = match device {
-        Device::Cpu => None,
-        Device::Cuda(index) => probe.visible.get(index).and_then(|identity| device::gpu(identity)),
-    }
-    .map(|gpu| gpu.memory_bytes);
+    let memory = match device {
+        Device::Cpu => DeviceMemory::Cpu,
+        Device::Cuda(index) => {
+            let gpu = probe.visible.get(index).and_then(|identity| device::gpu(identity));
+            // Where ranks may share, all of a node might be on one.
+            let ranks = if request.share_gpu { node.len().max(1) as u64 } else { 1 };
+            gpu.map_or(DeviceMemory::UnknownGpu, |gpu| DeviceMemory::Gpu(gpu.memory_bytes / ranks))
+        }
+    };
     let precision = request.precision.unwrap_or_else(|| Precision::default_for(device));
     world.agree(check_equal(world, &model))?;
-    Ok(RankDevice { device, precision, model, memory_bytes, decode_threads })
+    Ok(RankDevice { device, precision, model, memory, decode_threads })
 }
 
 /// Bit-identical results at any number of ranks need one kind of device.

@@ -54,6 +54,8 @@ pub struct BlockRows {
     pub vectors: Array2<f32>,
     /// Index within the block, and why.
     pub failures: Vec<(usize, ItemError)>,
+    /// Texts that had more tokens than the model takes.
+    pub truncated: u64,
 }
 
 /// The running threads of a rank. Dropping it ends them, after the batches in hand: the process may not
@@ -332,6 +334,7 @@ impl ModelThread<'_> {
                     block: window.block,
                     vectors: Array2::zeros((window.block_rows, self.embedder.dim())),
                     failures: Vec::new(),
+                    truncated: 0,
                 });
                 self.compute_window(&window, rows, &mut watch)?;
                 Ok(window.rows.end == window.block_rows)
@@ -374,6 +377,7 @@ impl ModelThread<'_> {
             }
         }
         watch.switch(Span::Model);
+        block.truncated += slots.iter().flatten().filter(|item| item.is_cut()).count() as u64;
         let tokens: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(Prepared::tokens)).collect();
         for batch in self.batching.batches(&tokens) {
             let items: Vec<_> = batch.iter().map(|&slot| slots[slot].take()).collect();

@@ -76,6 +76,9 @@ pub fn prepare_all(
 ) -> Result<Vec<Prepared>> {
     let description = world.agree(model::describe(&folder.path))?;
     let outputs = possible_outputs(request, folder, &description)?;
+    // Before anything is hashed or walked.
+    let checked = request.options.check(&folder.path, description.family, description.text_dim);
+    checked.map_err(Error::on_all_ranks)?;
     let digests = world.from_root(|| {
         let digests = model::checkpoint::digests(&folder.path)?;
         serde_json::to_vec(&(digests.weights, digests.tokenizer)).context(|| "cannot encode digests")
@@ -211,7 +214,7 @@ impl Common<'_> {
         let (folder, description) = (&self.model.path, &self.description);
         let batching = batches::choose(world, request, output.kind, self.device, folder, description)?;
         let header = Header {
-            fingerprint: self.fingerprint(output, &spool, modality, batching)?,
+            fingerprint: self.fingerprint(output, &spool, (modality, dim), batching)?,
             groups: spool.header().groups.clone(),
             block_rows: spool.header().block_rows,
             dim: dim as u64,
@@ -233,7 +236,7 @@ impl Common<'_> {
         &self,
         output: &OutputRequest,
         spool: &Spool,
-        modality: Modality,
+        (modality, dim): (Modality, usize),
         batching: Batching,
     ) -> Result<Fingerprint> {
         let (request, folder) = (self.request, self.model);
@@ -256,8 +259,7 @@ impl Common<'_> {
             ("libtorch", model::device::libtorch_version().to_owned()),
         ];
         parts.extend(batches::fingerprint_parts(batching));
-        // All components, asked for by number, are what they are unasked.
-        if let Some(dim) = request.options.dim.filter(|&dim| self.description.dim(modality) != Some(dim)) {
+        if self.description.family.has_dim() {
             parts.push(("dim", dim.to_string()));
         }
         if !self.device.is_gpu() {

@@ -38,8 +38,14 @@ pub struct OutputReport {
     pub rows_computed: u64,
     pub blocks_skipped: u64,
     pub blocks_computed: u64,
+    /// Items without a vector.
     pub failed_items: u64,
+    /// Assets that were embedded without some of their views.
+    pub partly_failed_items: u64,
+    /// Both, by reason.
     pub failures: BTreeMap<String, u64>,
+    /// Texts that had more tokens than the model takes, and lost their ends.
+    pub truncated_items: u64,
     /// Rows a second while computing.
     pub rows_per_s: f64,
     /// From the job's start, or the last output's end, to this output's end, in seconds: mean of all ranks.
@@ -58,7 +64,10 @@ pub struct OutputReport {
 impl OutputReport {
     /// Counts the failures by reason.
     pub fn count_failures(&mut self, committed: &Committed) {
-        self.failed_items = committed.failures.len() as u64;
+        let partly = committed.failures.values().filter(|error| error.has_vector()).count() as u64;
+        self.failed_items = committed.failures.len() as u64 - partly;
+        self.partly_failed_items = partly;
+        self.truncated_items = committed.truncated;
         for error in committed.failures.values() {
             *self.failures.entry(error.kind.to_string()).or_default() += 1;
         }
@@ -108,7 +117,14 @@ impl OutputReport {
         let reasons: Vec<String> =
             self.failures.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
         let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
-        line("failed", format!("{}{reasons}", HumanCount(self.failed_items)));
+        let partly = match self.partly_failed_items {
+            0 => String::new(),
+            partly => format!(", {} without some views", HumanCount(partly)),
+        };
+        line("failed", format!("{}{partly}{reasons}", HumanCount(self.failed_items)));
+        if self.truncated_items > 0 {
+            line("cut", format!("{} texts at the model's limit of tokens", HumanCount(self.truncated_items)));
+        }
         line("rate", format!("{:.1} rows/s (ranks: {})", self.rows_per_s, self.ranks.len()));
         let Spans { start_s, decode_s, model_s, write_s, seal_s } = self.spans;
         line(

@@ -40,7 +40,11 @@ pub enum Start {
 /// # Errors
 /// An output or an unfinished run that was made differently, with what differs; a stage that is missing.
 pub fn decide(paths: &OutputPaths, wanted: &Header, overwrite: bool) -> Result<Start> {
-    let journal = paths.journal.exists().then(|| read_journal(&paths.journal)).transpose()?;
+    let journal = match paths.journal.exists().then(|| read_journal(&paths.journal)).transpose() {
+        // What cannot be read is replaced like the rest.
+        Err(_) if overwrite => None,
+        journal => journal?,
+    };
     let is_output = paths.output.exists();
     let sealed_differently = is_output.then(|| differences_to_sealed(&paths.output, wanted)).transpose()?;
     let is_sealed = sealed_differently.as_ref().is_some_and(Vec::is_empty);
@@ -172,7 +176,7 @@ mod tests {
         let mut journal = Journal::create(&paths.journal, header).unwrap();
         std::fs::write(&paths.partial, "").unwrap();
         let digests = (0..blocks).map(|n| Digest([n; 32])).collect();
-        journal.append(&[Record { first_block: 0, digests, failures: Vec::new() }]).unwrap();
+        journal.append(&[Record { first_block: 0, digests, ..Record::default() }]).unwrap();
         (folder, paths)
     }
 

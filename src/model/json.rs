@@ -130,7 +130,8 @@ impl<'a> Section<'a> {
     /// A value that is not a list of them.
     pub fn counts(&self, key: &str, default: &[usize]) -> Result<Vec<usize>> {
         let Some(value) = self.get(key) else { return Ok(default.to_vec()) };
-        let list = value.as_array().map(|list| list.iter().map(|one| Some(one.as_u64()? as usize)).collect());
+        let number = |one: &Value| one.as_u64().filter(|&one| one < 1 << 24).map(|one| one as usize);
+        let list = value.as_array().map(|list| list.iter().map(number).collect());
         list.flatten().ok_or_else(|| self.wrong(key, "a list of whole numbers", value))
     }
 

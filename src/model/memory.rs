@@ -11,6 +11,8 @@ const SHARE: f64 = 0.85;
 /// A device is busy with this many tokens; more would make a batch's memory larger and nothing faster.
 pub const TOKENS_MAX: usize = 1 << 15;
 const TOKENS_MIN: usize = 1 << 11;
+/// Where the driver tells nothing: 2 GB beside a model of 2B.
+const TOKENS_ON_UNKNOWN: usize = 1 << 13;
 /// On a CPU a batch is to stay near its caches.
 const TOKENS_ON_CPU: usize = 1 << 11;
 
@@ -44,22 +46,35 @@ impl Layer {
 
 /// Bytes that a model of so many parameters and a batch of so many tokens take.
 pub fn bytes(parameters: u64, work: Work, tokens: usize, value_bytes: usize) -> (u64, u64) {
-    let batch = (work.values_per_token * value_bytes * tokens) as f64 * SLACK;
+    let batch = work.values_per_token as f64 * value_bytes as f64 * tokens as f64 * SLACK;
     (parameters * value_bytes as u64, batch as u64 + CONTEXT_BYTES)
 }
 
-/// The most tokens of a batch where nothing is asked for: a power of two, of what a device of `memory_bytes`
-/// holds beside the model; `None` is the CPU.
+/// What is known of the device that a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceMemory {
+    Cpu,
+    /// A GPU, or this rank's share of one.
+    Gpu(u64),
+    /// A GPU of which the driver tells nothing.
+    UnknownGpu,
+}
+
+/// The most tokens of a batch where nothing is asked for: a power of two, of what the device holds beside the
+/// model.
 pub fn default_tokens(
     description: &Description,
     modality: Modality,
     parameters: u64,
     value_bytes: usize,
-    memory_bytes: Option<u64>,
+    device: DeviceMemory,
 ) -> usize {
-    let (Some(memory), Some(work)) = (memory_bytes, description.work(modality)) else {
-        return TOKENS_ON_CPU;
+    let memory = match device {
+        DeviceMemory::Cpu => return TOKENS_ON_CPU,
+        DeviceMemory::UnknownGpu => return TOKENS_ON_UNKNOWN,
+        DeviceMemory::Gpu(memory) => memory,
     };
+    let Some(work) = description.work(modality) else { return TOKENS_ON_UNKNOWN };
     let (weights, context) = bytes(parameters, work, 0, value_bytes);
     let left = (memory as f64 * SHARE) as u64;
     let left = left.saturating_sub(weights + context) as f64;
@@ -90,11 +105,14 @@ mod tests {
 
     #[test]
     fn a_batch_fills_what_the_model_leaves() {
-        let tokens = |memory: Option<u64>| default_tokens(&large(), Modality::Text, 8_000_000_000, 2, memory);
-        assert_eq!(tokens(Some(80 << 30)), 1 << 15, "no more than keeps it busy");
-        assert_eq!(tokens(Some(20 << 30)), 1 << 13);
-        assert_eq!(tokens(Some(12 << 30)), 1 << 11, "too small: told when it does not fit");
-        assert_eq!(tokens(None), 1 << 11);
+        let tokens =
+            |memory: DeviceMemory| default_tokens(&large(), Modality::Text, 8_000_000_000, 2, memory);
+        let gpu = |gigabytes: u64| tokens(DeviceMemory::Gpu(gigabytes << 30));
+        assert_eq!(gpu(80), 1 << 15, "no more than keeps it busy");
+        assert_eq!(gpu(20), 1 << 13);
+        assert_eq!(gpu(12), 1 << 11, "too small: told when it does not fit");
+        assert_eq!(tokens(DeviceMemory::Cpu), 1 << 11);
+        assert_eq!(tokens(DeviceMemory::UnknownGpu), 1 << 13);
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! without loading it, from [`describe`] and [`checkpoint::digests`], which need no libtorch.
 
 pub mod activation;
+mod background;
 pub mod checkpoint;
 pub mod json;
 pub mod memory;
+mod options;
 pub mod qwen3;
 pub mod qwen3_vl;
 pub mod siglip;
@@ -19,8 +21,6 @@ pub mod device;
 pub mod grid;
 #[cfg(feature = "engine")]
 pub mod layers;
-#[cfg(feature = "engine")]
-mod options;
 #[cfg(feature = "engine")]
 pub mod picture;
 #[cfg(feature = "engine")]
@@ -116,6 +116,11 @@ impl Description {
 }
 
 impl Family {
+    /// Whether its vectors may be cut to fewer components.
+    pub fn has_dim(self) -> bool {
+        self.command() == "qwen"
+    }
+
     /// The command that embeds with it: `hyperslab embed <this>`.
     pub fn command(self) -> &'static str {
         match self {
@@ -166,9 +171,9 @@ fn display_name(dir: &Path, config: &Value) -> String {
     named.or_else(folder).unwrap_or_else(|| dir.display().to_string())
 }
 
+pub use background::Background;
 #[cfg(feature = "engine")]
 pub use engine::{Embedder, Item, Model, Prepared, Preparer, Preprocessing, Settings, load, preprocessing};
-#[cfg(feature = "engine")]
 pub use options::{Options, TextForm};
 
 /// What needs libtorch.
@@ -197,22 +202,33 @@ mod engine {
     pub struct Prepared {
         tensors: Vec<Tensor>,
         tokens: usize,
+        is_cut: bool,
     }
 
     impl Prepared {
         /// Of a model whose items all have one shape.
         pub(in crate::model) fn alike(tensors: Vec<Tensor>) -> Self {
-            Self { tensors, tokens: 0 }
+            Self { tensors, tokens: 0, is_cut: false }
         }
 
         /// Of a model whose items have lengths of their own.
         pub(in crate::model) fn of_length(tensors: Vec<Tensor>, tokens: usize) -> Self {
-            Self { tensors, tokens }
+            Self { tensors, tokens, is_cut: false }
         }
 
         /// Length of its sequence, by which items are put into batches; 0 where all items are alike.
         pub fn tokens(&self) -> usize {
             self.tokens
+        }
+
+        /// Notes whether it is a text that lost its end.
+        pub(in crate::model) fn cut(self, is_cut: bool) -> Self {
+            Self { is_cut, ..self }
+        }
+
+        /// Whether it is a text that had more tokens than the model takes.
+        pub fn is_cut(&self) -> bool {
+            self.is_cut
         }
 
         /// The tensor at `place`, or the error of an item that was prepared for another tower.

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use super::picture::Background;
-use super::{Family, qwen3, qwen3_vl, siglip2};
+use super::{Background, Family, qwen3, qwen3_vl, siglip2};
 use crate::error::{Error, Result};
 
 /// What may be asked of a model; `None` is its reference's way.
@@ -13,6 +12,8 @@ pub struct Options {
     pub background: Option<Background>,
     /// The most patches a picture becomes, for models of variable resolution.
     pub max_num_patches: Option<usize>,
+    /// The most pixels that are kept of a picture, for models that take it in its own size.
+    pub max_pixels: Option<usize>,
     /// What the vectors are for, in words, for models that are told.
     pub instruction: Option<String>,
     pub form: Option<TextForm>,
@@ -58,6 +59,10 @@ impl Options {
                 "has no number of patches to set",
                 "SigLIP 2 NaFlex (model type `siglip2`)",
             );
+        }
+        if self.max_pixels.is_some() && family != Family::Qwen3Vl {
+            let of = "Qwen3-VL-Embedding (model type `qwen3_vl`)";
+            return alien("--max-pixels", "has no number of pixels to set", of);
         }
         if self.instruction.is_some() && !is_qwen {
             return alien("--instruction", "takes no instruction", "Qwen's embedding models");

@@ -9,9 +9,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
+use super::Background;
 use super::json::{self as files, Section};
 use super::layers::Computed;
-use super::picture::{self, Background, Rgb};
+use super::picture::{self, Rgb};
 use super::{checkpoint, weights};
 use crate::error::{Error, ItemError, ItemErrorKind, Result};
 

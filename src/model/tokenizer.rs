@@ -18,6 +18,14 @@ use crate::error::{Error, Result};
 const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+/// A text as the model takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextIds {
+    pub ids: Vec<i64>,
+    /// Whether the text had more tokens than the model takes, and lost its end.
+    pub is_cut: bool,
+}
+
 /// A tokenizer that truncates texts to a length.
 pub struct HubTokenizer {
     tokenizer: Box<Tokenizer>,
@@ -119,9 +127,10 @@ impl HubTokenizer {
     ///
     /// # Errors
     /// What the tokenizer reports, e.g. of a character that its vocabulary cannot express.
-    pub fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+    pub fn encode(&self, text: &str) -> std::result::Result<TextIds, String> {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| error.to_string())?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids().iter().copied().map(i64::from).collect();
+        Ok(TextIds { ids, is_cut: !encoding.get_overflowing().is_empty() })
     }
 }
 

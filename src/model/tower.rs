@@ -1,4 +1,4 @@
-//! One tower of a model behind the contract of the job, for towers whose items all have one shape.
+//! One tower of a model behind the contract of the job.
 
 use ndarray::Array2;
 use tch::{TchError, Tensor};
@@ -19,7 +19,7 @@ pub trait Tower: Send {
     /// What libtorch reports.
     fn forward(&self, items: &[&Prepared], stages: &mut Stages<'_>) -> Computed;
 
-    /// The setting that makes a batch half as large as this one, where it can be smaller.
+    /// The setting that makes a batch smaller than this one, where there is one.
     fn smaller(&self, items: &[&Prepared]) -> Option<String> {
         (items.len() > 1).then(|| format!("--batch-size {}", items.len() / 2))
     }

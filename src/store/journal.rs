@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame   := length u32 LE, CRC-32 of the payload u32 LE, payload (JSON)
-//! journal := frame(Header) frame(Record)*
+//! journal := "HYPJRNL" version u8 frame(Header) frame(Record)*
 //! ```
 //! Written by rank 0 alone, a record only after its rows are durable, and synced before the next
 //! round counts on it. A torn tail is what a crash leaves of the last record: it is cut off.
@@ -19,9 +19,11 @@ use super::embeddings::RowsShape;
 use super::fingerprint::Fingerprint;
 use super::paths::rename_durably;
 use super::schema::StoredType;
-use crate::error::{Context, Error, ItemError, Result};
+use crate::error::{Context, Error, Exit, ItemError, Result};
 use crate::plan::{Blocks, RowGroup};
 
+/// What a journal begins with; the last byte is the version of what follows.
+const MAGIC: &[u8; 8] = b"HYPJRNL\x02";
 /// A record is at most one round; anything larger is damage, not data.
 const FRAME_BYTES_MAX: u32 = 1 << 30;
 
@@ -68,6 +70,8 @@ pub struct Record {
     pub digests: Vec<Digest>,
     /// Items of the run of which something failed, in order of their rows.
     pub failures: Vec<Failure>,
+    /// Texts of the run that had more tokens than the model takes.
+    pub truncated: u64,
 }
 
 /// An item of which something failed, by its row in the numbering of all groups. It has no vector, unless
@@ -84,6 +88,8 @@ pub struct Failure {
 pub struct Committed {
     pub digests: BTreeMap<u64, Digest>,
     pub failures: BTreeMap<u64, ItemError>,
+    /// Texts that had more tokens than the model takes.
+    pub truncated: u64,
 }
 
 impl Committed {
@@ -97,6 +103,7 @@ impl Committed {
     pub fn add(&mut self, record: Record) {
         self.digests.extend((record.first_block..).zip(record.digests));
         self.failures.extend(record.failures.into_iter().map(|failure| (failure.row, failure.error)));
+        self.truncated += record.truncated;
     }
 }
 
@@ -114,7 +121,7 @@ impl Journal {
     pub fn create(path: &Path, header: &Header) -> Result<Self> {
         let new = path.with_extension("journal.new");
         let what = || format!("cannot create {}", path.display());
-        std::fs::write(&new, frame(header)?).context(what)?;
+        std::fs::write(&new, [&MAGIC[..], &frame(header)?].concat()).context(what)?;
         rename_durably(&new, path)?;
         Self::append_from(path, None)
     }
@@ -159,9 +166,17 @@ impl Journal {
 /// No journal, or one whose header is damaged.
 pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
     let bytes = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
-    let mut rest = &bytes[..];
+    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+        return Err(Error::new(format!(
+            "{} is damaged, or of another version of this program",
+            path.display()
+        ))
+        .exit(Exit::Damaged)
+        .hint("finish the run with the version that began it, or start it again with `embed --overwrite`"));
+    };
     let header: Header = next_frame(&mut rest).ok_or_else(|| {
         Error::new(format!("the header of {} is damaged", path.display()))
+            .exit(Exit::Damaged)
             .hint("nothing of this run can be trusted; start it again with `embed --overwrite`")
     })?;
     let blocks = header.blocks().count();
@@ -228,6 +243,7 @@ mod tests {
             first_block,
             digests: (0..count).map(|n| Digest([n; 32])).collect(),
             failures: vec![Failure { row: first_block * 10, error }],
+            truncated: 1,
         }
     }
 
@@ -283,7 +299,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("o.h5.journal");
         let mut journal = Journal::create(&path, &header()).unwrap();
-        journal.append(&[Record { first_block: 0, digests: vec![Digest([1; 32])], failures }]).unwrap();
+        journal
+            .append(&[Record { first_block: 0, digests: vec![Digest([1; 32])], failures, truncated: 2 }])
+            .unwrap();
         let committed = read_journal(&path).unwrap().1;
         let has_vector = |row| committed.failures.get(&row).map(ItemError::has_vector);
         assert_eq!([has_vector(3), has_vector(5), has_vector(4)], [Some(true), Some(false), None]);

@@ -158,6 +158,9 @@ impl SealedFile {
         }
         self.write_count(Object::Group(""), attr::FORMAT_VERSION, schema::FORMAT_VERSION as u64)?;
         self.write_counts("", all, what)?;
+        if !what.kind.has_views() {
+            self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, what.committed.truncated)?;
+        }
         for (name, value) in what.fingerprint.about.iter().chain(&what.fingerprint.parts) {
             self.write_text(Object::Group(""), name, value)?;
         }
@@ -314,4 +317,33 @@ pub fn check_digests(
         rest = after;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_each_block_whatever_its_length() {
+        const ROW_BYTES: usize = 3;
+        let blocks = Blocks::of_groups([5, 1, 4], 2);
+        let bytes: Vec<u8> = (0..10 * ROW_BYTES as u8).collect();
+        let of =
+            |rows: Range<u64>| bytes[rows.start as usize * ROW_BYTES..rows.end as usize * ROW_BYTES].to_vec();
+        let digests = (0..blocks.count()).map(|block| (block, Digest::of(&of(blocks.range(block)))));
+        let committed = Committed { digests: digests.collect(), ..Committed::default() };
+        let check = |run: Range<u64>, change: &dyn Fn(&mut Vec<u8>)| {
+            let rows = blocks.rows_of(run.clone());
+            let mut rows = StoredRows { start: rows.start, bytes: of(rows) };
+            change(&mut rows.bytes);
+            check_digests(&rows, run, (&blocks, ROW_BYTES), &committed)
+        };
+        for run in [0..0, 0..6, 1..4, 2..3, 5..6] {
+            assert_eq!(check(run.clone(), &|_| {}), Ok(()), "{run:?}");
+        }
+        // Row 5 is the one of the second group, block 3.
+        assert_eq!(check(1..6, &|bytes| bytes[3 * ROW_BYTES] ^= 1), Err(3));
+        assert_eq!(check(0..6, &|bytes| bytes.truncate(9 * ROW_BYTES)), Err(5));
+        assert_eq!(check(6..7, &|_| {}), Err(6), "there is no such block");
+    }
 }

@@ -43,29 +43,56 @@ def sha256(array):
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def seal(path, kind, vectors, ids, counts=None, failures=(), block_rows=16, chunk_rows=4, gzip=4):
+def seal(path, kind, vectors, ids, counts=None, failures=(), num_images=None, **layout):
     """failures: (index of the asset, row, reason)."""
     with h5py.File(path, "w", libver=("v110", "v110")) as f:
-        filters = dict(chunks=(chunk_rows, vectors.shape[1]), compression="gzip", compression_opts=gzip, shuffle=True)
-        f.create_dataset("embeddings", data=vectors, track_times=False, **(filters if gzip else {}))
-        table = write_table(f, ids, counts)
-        failed = write_failures(f, ids, failures)
-        blocks = [vectors[start : start + block_rows] for start in range(0, len(vectors), block_rows)]
-        digests = np.array([list(bytes.fromhex(sha256(block))) for block in blocks], "u1").reshape(len(blocks), 32)
-        d = f.create_dataset("digests", data=digests, track_times=False)
-        d.attrs["block_rows"] = np.int64(block_rows)
-        text_attribute(d, "algorithm", "sha256")
-        text_attribute(d, "table_sha256", sha256(table))
-        text_attribute(d, "failures_sha256", sha256(failed))
+        write_group(f, vectors, ids, counts, failures, num_images, **layout)
         f.attrs["format_version"] = np.int64(1)
-        f.attrs["total_items"] = np.int64(len(vectors))
-        f.attrs["embedding_dim"] = np.int64(vectors.shape[1])
-        f.attrs["total_assets"] = np.int64(len(ids))
-        f.attrs["failed_items"] = np.int64(len(failures))
-        if counts is not None:
-            f.attrs["total_viewpoints"] = np.int64(len(vectors))
+        write_counts(f, vectors, ids, counts, failures)
         for name, text in {"kind": kind, **MODEL}.items():
             text_attribute(f, name, text)
+
+
+def seal_groups(path, kind, groups, **layout):
+    """groups: by name, (vectors, ids, failures); they have the same dimension."""
+    with h5py.File(path, "w", libver=("v110", "v110")) as f:
+        for name, (vectors, ids, failures) in groups.items():
+            g = f.create_group(name)
+            write_group(g, vectors, ids, None, failures, None, **layout)
+            write_counts(g, vectors, ids, None, failures)
+        f.attrs["format_version"] = np.int64(1)
+        for count in ["total_items", "total_assets", "failed_items"]:
+            f.attrs[count] = np.int64(sum(f[name].attrs[count] for name in groups))
+        f.attrs["embedding_dim"] = np.int64(vectors.shape[1])
+        for name, text in {"kind": kind, **MODEL}.items():
+            text_attribute(f, name, text)
+
+
+def write_group(f, vectors, ids, counts, failures, num_images, block_rows=16, chunk_rows=4, gzip=4):
+    filters = dict(chunks=(chunk_rows, vectors.shape[1]), compression="gzip", compression_opts=gzip, shuffle=True)
+    f.create_dataset("embeddings", data=vectors, track_times=False, **(filters if gzip else {}))
+    table = write_table(f, ids, counts)
+    failed = write_failures(f, ids, failures)
+    blocks = [vectors[start : start + block_rows] for start in range(0, len(vectors), block_rows)]
+    digests = np.array([list(bytes.fromhex(sha256(block))) for block in blocks], "u1").reshape(len(blocks), 32)
+    d = f.create_dataset("digests", data=digests, track_times=False)
+    d.attrs["block_rows"] = np.int64(block_rows)
+    text_attribute(d, "algorithm", "sha256")
+    text_attribute(d, "table_sha256", sha256(table))
+    text_attribute(d, "failures_sha256", sha256(failed))
+    if num_images is not None:
+        num_images = np.array(num_images, "<i4")
+        f.create_dataset("num_images", data=num_images, track_times=False)
+        text_attribute(d, "num_images_sha256", sha256(num_images))
+
+
+def write_counts(f, vectors, ids, counts, failures):
+    f.attrs["total_items"] = np.int64(len(vectors))
+    f.attrs["embedding_dim"] = np.int64(vectors.shape[1])
+    f.attrs["total_assets"] = np.int64(len(ids))
+    f.attrs["failed_items"] = np.int64(len(failures))
+    if counts is not None:
+        f.attrs["total_viewpoints"] = np.int64(len(vectors))
 
 
 def write_table(f, ids, counts):
@@ -118,6 +145,24 @@ def fixtures(folder):
     seal(folder / "image_f32.h5", "siglip_image", vectors, ids, counts, failures)
     vectors = unit_vectors(sum(counts), 8, "<f2")
     seal(folder / "image_f16.h5", "siglip_image", vectors, ids, counts)
+
+    english = [f"both_{i:02}" for i in range(18)] + ["english_1"]
+    chinese = [f"both_{i:02}" for i in range(5, 9)] + ["椅子"]
+    groups = {
+        "english": (unit_vectors(19, 8, "<f4", [17], seed=2), english, [(17, 17, empty)]),
+        "chinese": (unit_vectors(5, 8, "<f4", seed=3), chinese, []),
+    }
+    seal_groups(folder / "groups.h5", "qwen_text", groups)
+    groups = {"chinese": (unit_vectors(5, 8, "<f2", seed=3), chinese, [])}
+    seal_groups(folder / "one_group.h5", "qwen_text", groups, gzip=None)
+
+    ids = [f"{i // 10}/{10000 + i}" for i in range(21)]
+    left_out = f"views left out: 2 of 8: 00003.png: {broken}"
+    failures = [(4, 4, left_out), (9, 9, f"no view left: 1 of 1: 00000.png: {broken}")]
+    num_images = [min(8, 1 + i % 9) for i in range(21)]
+    num_images[4], num_images[9] = 6, 0
+    vectors = unit_vectors(21, 8, "<f4", [9], seed=4)
+    seal(folder / "view_sets.h5", "qwen_image", vectors, ids, None, failures, num_images)
 
 
 if __name__ == "__main__":

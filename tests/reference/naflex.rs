@@ -1,7 +1,7 @@
 //! What SigLIP 2 NaFlex does with pictures before its tower: grids, patches, and slots without a picture.
 
 use hyperslab::error::ItemErrorKind;
-use hyperslab::model::picture::Background;
+use hyperslab::model::Background;
 use hyperslab::model::siglip2::{Preprocess, target};
 use hyperslab::model::{Item, Modality, Prepared};
 

@@ -1,7 +1,8 @@
 //! Decoding, transparency and resizing, exactly as Pillow and torchvision have them.
 
 use hyperslab::error::ItemErrorKind;
-use hyperslab::model::picture::{Background, decode};
+use hyperslab::model::Background;
+use hyperslab::model::picture::decode;
 use hyperslab::model::siglip::Preprocess;
 
 use super::{expected, fixtures};

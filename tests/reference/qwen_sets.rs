@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hyperslab::error::ItemErrorKind;
+use hyperslab::model::Background;
 use hyperslab::model::device::Precision;
 use hyperslab::model::grid::Grid;
-use hyperslab::model::picture::Background;
 use hyperslab::model::qwen3_vl::image::prepared;
 use hyperslab::model::qwen3_vl::{PixelRange, Preprocess, config::Config, smart_resize};
 use hyperslab::model::{Item, Modality, Model, Prepared, json, load, qwen3_vl};
@@ -30,7 +30,7 @@ fn config(name: &str) -> Config {
 }
 
 fn preprocess(name: &str) -> Preprocess {
-    Preprocess::load(&fixtures().join(name), &config(name).vision, Background::Qwen).expect("supported")
+    Preprocess::load(&fixtures().join(name), &config(name).vision, None, Background::Qwen).expect("supported")
 }
 
 fn of_set(model: &Model, set: &[String]) -> Prepared {
@@ -194,6 +194,17 @@ fn pictures_with_a_text_equal_the_reference() {
 }
 
 #[test]
+fn the_number_of_pixels_may_be_set() {
+    let (dir, vision) = (fixtures().join("qwen3-vl"), config("qwen3-vl").vision);
+    let load = |max| Preprocess::load(&dir, &vision, Some(max), Background::Qwen);
+    let bytes = picture("downscaled.png");
+    let grid = |preprocess: Preprocess| preprocess.patches(&bytes).expect("decodes").1;
+    assert_eq!(grid(preprocess("qwen3-vl")), Grid { rows: 6, columns: 6 }, "of 90 x 110 pixels");
+    assert_eq!(grid(load(4096).expect("the smallest")), Grid { rows: 2, columns: 4 });
+    assert!(load(4095).expect_err("too small").message.contains("4096 at least"));
+}
+
+#[test]
 fn what_cannot_be_seen_is_a_failure_of_the_item() {
     let model = model("qwen3-vl", Modality::Image);
     for set in names("refused") {
@@ -208,7 +219,7 @@ fn what_cannot_be_seen_is_a_failure_of_the_item() {
     let prompt = prompt("qwen3-vl", 60, None);
     assert!(prompt.pictures(&[grid; 1], "").is_ok());
     let error = prompt.pictures(&[grid; 3], "").expect_err("too many");
-    assert_eq!(error.kind, ItemErrorKind::TooLarge);
+    assert_eq!(error.kind, ItemErrorKind::TooManyTokens);
     assert!(error.detail.contains("at most 60"), "{error}");
     let literal = prompt.pictures(&[grid], "a <|image_pad|> b").expect_err("ambiguous");
     assert!(literal.detail.contains("<|image_pad|>"), "{literal}");

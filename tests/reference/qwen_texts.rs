@@ -53,20 +53,20 @@ fn ids_equal_the_reference() {
         let (dir, expected) = (fixtures().join(name), expected(&format!("{name}/expected.safetensors")));
         let tokens = |length, options: &Options| Tokens::load(&dir, length, 605, options).expect("loads");
         let document = tokens(24, &Options::default());
-        check_ids(name, &texts, &expected["text.ids"], |text| document.ids(text).ok());
+        check_ids(name, &texts, &expected["text.ids"], |text| document.ids(text).ok().map(|found| found.ids));
         let options =
             Options { form: Some(TextForm::Query), instruction: Some(task.clone()), ..Options::default() };
         let query = tokens(64, &options);
-        check_ids(name, &batch, &expected["query.ids"], |text| query.ids(text).ok());
+        check_ids(name, &batch, &expected["query.ids"], |text| query.ids(text).ok().map(|found| found.ids));
         // The same task is the default.
         let default = tokens(64, &Options { instruction: None, ..options });
-        check_ids(name, &batch, &expected["query.ids"], |text| default.ids(text).ok());
+        check_ids(name, &batch, &expected["query.ids"], |text| default.ids(text).ok().map(|found| found.ids));
         assert_eq!(document.ids(" \u{3000}").expect_err("empty").kind, ItemErrorKind::EmptyCaption);
     }
     for name in VL_MODELS {
         let expected = expected(&format!("{name}/expected.safetensors"));
         let prompt = prompt(name, 64, None);
-        check_ids(name, &texts, &expected["text.ids"], |text| prompt.text(text).ok());
+        check_ids(name, &texts, &expected["text.ids"], |text| prompt.text(text).ok().map(|found| found.ids));
     }
 }
 
@@ -88,10 +88,10 @@ fn batch(name: &str, options: &Options) -> Vec<Option<Prepared>> {
     let ids: Ids = if TEXT_MODELS.contains(&name) {
         let length = if options.form.is_some() { 64 } else { 24 };
         let tokens = Tokens::load(&fixtures().join(name), length, 605, options).expect("loads");
-        Box::new(move |text| tokens.ids(text).expect("sound"))
+        Box::new(move |text| tokens.ids(text).expect("sound").ids)
     } else {
         let prompt = prompt(name, 64, options.instruction.as_deref());
-        Box::new(move |text| prompt.text(text).expect("sound"))
+        Box::new(move |text| prompt.text(text).expect("sound").ids)
     };
     let prepare = |&i: &usize| Some(prepared(&ids(&inputs.texts[i])).expect("prepared"));
     inputs.batch_texts.iter().map(prepare).collect()

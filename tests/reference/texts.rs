@@ -12,7 +12,7 @@ fn check(what: &str, tokens: &Tokens, ids: &Array) {
     let mut wrong = Vec::new();
     for (text, row) in inputs().texts.iter().zip(ids.rows()) {
         let row: Vec<i64> = row.iter().map(|&id| id as i64).collect();
-        match tokens.ids(text) {
+        match tokens.ids(text).map(|found| found.ids) {
             Ok(found) if found == row => {}
             Err(error) if text.trim().is_empty() => assert_eq!(error.kind, ItemErrorKind::EmptyCaption),
             found => wrong.push(format!("{what}: {text:?}\n  expected {row:?}\n  found    {found:?}")),

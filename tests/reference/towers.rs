@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use hyperslab::model::Background;
 use hyperslab::model::device::Precision;
-use hyperslab::model::picture::Background;
 use hyperslab::model::siglip::config::TextConfig;
 use hyperslab::model::tower::{Tower, TowerEmbedder};
 use hyperslab::model::weights::Weights;

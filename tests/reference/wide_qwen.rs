@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use hyperslab::model::Background;
 use hyperslab::model::device::Precision;
 use hyperslab::model::grid::Grid;
-use hyperslab::model::picture::Background;
 use hyperslab::model::qwen3::config::DecoderConfig;
 use hyperslab::model::qwen3::text::prepared as prepared_text;
 use hyperslab::model::qwen3_vl::config::VisionConfig;
@@ -122,7 +122,8 @@ fn qwen3_vl_of_2b() {
     let (folder, weights) = weights_of(&shapes);
     let processor = r#"{"patch_size": 16, "image_mean": 0.5, "image_std": 0.5}"#;
     std::fs::write(folder.path().join("preprocessor_config.json"), processor).expect("written");
-    let preprocess = Preprocess::load(folder.path(), &config.vision, Background::Qwen).expect("supported");
+    let preprocess =
+        Preprocess::load(folder.path(), &config.vision, None, Background::Qwen).expect("supported");
     for precision in [Precision::F32, Precision::Bf16] {
         let settings = settings(precision);
         let mut tower = qwen3_vl::text_embedder(&weights, &config, &settings).expect("loads");

@@ -18,6 +18,8 @@ pub struct Pictures {
     pub looked_at: u64,
     /// Pictures of each size, the most frequent first.
     pub sizes: Vec<(String, u64)>,
+    /// Pixels of the largest.
+    pub pixels_max: u64,
     /// Pictures that could not be read or decoded.
     pub broken: Odd,
     pub not_square: Odd,
@@ -177,6 +179,7 @@ mod engine {
                 }
             };
             *sizes.entry((look.width, look.height)).or_insert(0) += 1;
+            pictures.pixels_max = pictures.pixels_max.max((look.width * look.height) as u64);
             let met = [
                 (look.width != look.height, &mut pictures.not_square),
                 (look.is_grey && !look.is_blank, &mut pictures.grey),

@@ -62,8 +62,8 @@ pub struct FilePlan {
     /// Whether it is there already.
     pub exists: bool,
     pub kind: Kind,
-    /// Rows of each group, where the file has named ones.
-    pub groups: BTreeMap<String, u64>,
+    /// The groups of the file, where it has named ones.
+    pub groups: Vec<GroupRows>,
     pub assets: u64,
     /// How many assets have so many views, before `--views` takes its choice; empty for captions.
     pub views_found: BTreeMap<u64, u64>,
@@ -81,6 +81,13 @@ pub struct FilePlan {
     pub memory: Option<MemoryNeed>,
     /// For the rank that has most, where a rate was given.
     pub seconds: Option<f64>,
+}
+
+/// A named group of a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupRows {
+    pub name: String,
+    pub rows: u64,
 }
 
 /// What a model and a batch take of a device's memory.

@@ -199,10 +199,10 @@ impl Command {
         // Where nothing is named, the working folder: this one, not that of the job.
         let dir = settings.output.output_dir.clone().unwrap_or_else(|| ".".into());
         let output = OutputArgs { output_dir: Some(dir.clone()), ..settings.output.clone() };
-        // Without a model at hand it is the length that was planned with, and no option of SigLIP's.
-        let dim = settings.model.dim.filter(|_| settings.family == Family::Qwen);
-        let model = ModelArgs { dim, ..settings.model.clone() };
-        let groups = [flags(&model)?, flags(&settings.input)?, flags(&output)?, flags(&settings.run)?];
+        let (mut model, mut input) = (settings.model.clone(), settings.input.clone());
+        // Of a file that serves both families; and without a model at hand --dim is what was planned with.
+        settings.family.drop_of_others(&mut input, &mut model);
+        let groups = [flags(&model)?, flags(&input)?, flags(&output)?, flags(&settings.run)?];
         let embed = [program.clone(), "embed".to_owned(), settings.family.name().to_owned()];
 
         let input = InputArgs {

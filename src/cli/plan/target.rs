@@ -6,8 +6,9 @@ use crate::cli::{Family, InputSettings, ModelArgs};
 use crate::error::{Error, Exit, Result};
 use crate::hub;
 use crate::model::{self, Description, Modality, checkpoint, memory};
-use crate::plan::Kind;
+use crate::plan::{Kind, Views};
 
+use super::look::Pictures;
 use super::report::MemoryNeed;
 
 /// Length of a vector of so400m, the model that plans are made for most.
@@ -15,6 +16,12 @@ const ASSUMED_DIM: u64 = 1152;
 /// What pgvector 0.8 indexes at most, as `vector` and as `halfvec`.
 const VECTOR_DIM_MAX: u64 = 2000;
 const HALFVEC_DIM_MAX: u64 = 4000;
+/// Of Qwen3-VL-Embedding, about: pixels that are a token, and at most kept of a picture; tokens around each view
+/// and around all of them.
+const QWEN_PIXELS_OF_TOKEN: u64 = 32 * 32;
+const QWEN_PIXELS_MAX: u64 = 1_843_200;
+const QWEN_TOKENS_AROUND_VIEW: u64 = 2;
+const QWEN_TOKENS_OF_PROMPT: u64 = 32;
 /// Items of a batch on a GPU, where SigLIP embeds captions and views.
 const SIGLIP_BATCH: [usize; 2] = [512, 128];
 
@@ -31,8 +38,8 @@ pub struct Target {
 /// A model that is at hand.
 struct Known {
     description: Description,
-    /// Numbers that its weights are.
-    parameters: u64,
+    /// Numbers that its weights are; `None` where they are not there yet.
+    parameters: Option<u64>,
 }
 
 /// The model that is named. Where it cannot be read, the length of its vectors will do in its place.
@@ -41,7 +48,7 @@ fn known(args: &ModelArgs) -> Result<Option<Known>> {
     let read = || {
         let found = hub::find(typed)?;
         let description = model::describe(&found.path)?;
-        Ok(Some(Known { description, parameters: checkpoint::parameters(&found.path)? }))
+        Ok(Some(Known { description, parameters: checkpoint::parameters(&found.path).ok() }))
     };
     read().or_else(|error| if args.dim.is_some() { Ok(None) } else { Err(error) })
 }
@@ -73,18 +80,16 @@ impl Target {
             model,
             args: args.clone(),
         };
-        target.check_dim()?;
+        target.check()?;
         Ok(target)
     }
 
-    fn check_dim(&self) -> Result<()> {
-        let (Some(known), Some(asked)) = (&self.model, self.args.dim) else { return Ok(()) };
-        let has = known.description.text_dim;
-        if self.family == Family::Qwen && asked <= has {
-            return Ok(());
-        }
-        let error = Error::new(format!("--dim is {asked}; this model's vectors have {has} components"));
-        Err(error.hint("Qwen's may be cut to fewer, SigLIP's may not").exit(Exit::Usage))
+    /// Refuses what `embed` would refuse.
+    fn check(&self) -> Result<()> {
+        let (Some(known), Some(dir)) = (&self.model, &self.args.model) else { return Ok(()) };
+        let description = &known.description;
+        let options = self.args.options(self.family)?;
+        options.check(dir, description.family, description.text_dim).map_err(|error| error.exit(Exit::Usage))
     }
 
     /// Length of the vectors of a file of this kind.
@@ -107,7 +112,11 @@ impl Target {
         let known = self.model.as_ref()?;
         let work = known.description.work(Modality::from_views(kind.has_views()))?;
         let tokens = match work.tokens_per_item {
-            None => self.args.max_tokens_per_batch.unwrap_or(memory::TOKENS_MAX),
+            // One item may be longer than the budget.
+            None => {
+                let longest = known.description.max_position_embeddings;
+                self.args.max_tokens_per_batch.unwrap_or(memory::TOKENS_MAX).max(longest)
+            }
             Some(tokens) => {
                 let [captions, views] = SIGLIP_BATCH;
                 let default = if kind.has_views() { views } else { captions };
@@ -119,14 +128,34 @@ impl Target {
             Some(PrecisionArg::F16) => ("f16", 2),
             Some(PrecisionArg::Bf16) | None => ("bf16", 2),
         };
-        let (weights_bytes, batch_bytes) = memory::bytes(known.parameters, work, tokens, value_bytes);
+        let (weights_bytes, batch_bytes) = memory::bytes(known.parameters?, work, tokens, value_bytes);
         let precision = precision.to_owned();
         Some(MemoryNeed { precision, weights_bytes, batch_bytes, batch_tokens: tokens as u64 })
     }
 
+    /// Whether the views of an asset are more than the model takes at once.
+    fn too_many_tokens(&self, input: &InputSettings, pictures: &Pictures) -> Option<String> {
+        let limit = self.model.as_ref()?.description.max_position_embeddings as u64;
+        let Views::Evenly(views) = self.family.views(input) else { return None };
+        let pixels = pictures.pixels_max.min(self.args.max_pixels.map_or(QWEN_PIXELS_MAX, |max| max as u64));
+        let tokens = u64::from(views) * (pixels / QWEN_PIXELS_OF_TOKEN + QWEN_TOKENS_AROUND_VIEW);
+        if self.family == Family::Siglip || tokens + QWEN_TOKENS_OF_PROMPT <= limit {
+            return None;
+        }
+        let fitting = (limit - QWEN_TOKENS_OF_PROMPT) / u64::from(views) - QWEN_TOKENS_AROUND_VIEW;
+        Some(format!(
+            "{views} views of the largest pictures are about {} tokens, and the model takes {}: such assets would fail; \
+             take fewer (--views), or smaller ones (--max-pixels {})",
+            thousands(tokens),
+            thousands(limit),
+            fitting * QWEN_PIXELS_OF_TOKEN
+        ))
+    }
+
     /// What does not go together, and what follows from the length of vectors.
-    pub fn warnings(&self, input: &InputSettings) -> Vec<String> {
-        let mut warnings = Vec::new();
+    pub fn warnings(&self, input: &InputSettings, pictures: Option<&Pictures>) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            pictures.and_then(|seen| self.too_many_tokens(input, seen)).into_iter().collect();
         if !self.sees_pictures && (input.renders.is_some() || input.renders_list.is_some()) {
             warnings.push("the model is one of texts alone: the views are left out".to_owned());
         }

@@ -1,6 +1,6 @@
 //! The plan for people: one column per file, then views, disk, and what is odd.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use super::odd::OddInput;
@@ -39,10 +39,10 @@ impl Report {
         line("", &|file| file.file.clone());
         line("assets", &|file| thousands(file.assets));
         line("rows", &|file| thousands(file.rows));
-        let groups: BTreeSet<&String> = self.files.iter().flat_map(|file| file.groups.keys()).collect();
-        for group in groups {
-            line(&format!("     {group}"), &|file| {
-                file.groups.get(group).map_or_else(String::new, |rows| thousands(*rows))
+        for group in self.files.iter().flat_map(|file| &file.groups) {
+            line(&format!("     {}", group.name), &|file| {
+                let rows = file.groups.iter().find(|other| other.name == group.name);
+                rows.map_or_else(String::new, |group| thousands(group.rows))
             });
         }
         line("vector", &|file| format!("{} x {}{assumed}", thousands(file.dim), self.dtype));

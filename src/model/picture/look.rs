@@ -1,7 +1,8 @@
 //! What a picture looks like, as far as it matters before it is embedded.
 
-use super::{Background, decode_raster, unknown_colours};
+use super::{decode_raster, unknown_colours};
 use crate::error::ItemError;
+use crate::model::Background;
 
 /// One picture, looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use image::ColorType;
 
-use super::Background;
+use crate::model::Background;
 
 /// Pixels as a decoder leaves them; 16-bit samples in the machine's byte order.
 #[derive(Clone)]

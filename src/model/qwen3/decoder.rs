@@ -5,7 +5,7 @@
 //! on the right: a token sees what is before it alone, so padding is seen by no real token, and attention needs
 //! no mask.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::config::DecoderConfig;
 use super::rope::Angles;
@@ -139,17 +139,30 @@ impl Attention {
         let q = self.q_norm.forward(&split(self.q.forward(x)?, self.heads)?)?.f_transpose(1, 2)?;
         let k = self.k_norm.forward(&split(self.k.forward(x)?, self.kv_heads)?)?.f_transpose(1, 2)?;
         let v = split(self.v.forward(x)?, self.kv_heads)?.f_transpose(1, 2)?; // (B, Hkv, T, D/H)
+        let (k, v, shares) = self.shared(angles.turn(&k)?, v)?;
         let x = Tensor::f_scaled_dot_product_attention(
             &angles.turn(&q)?,
-            &angles.turn(&k)?,
+            &k,
             &v,
             None::<&Tensor>,
             0.0,
             true,
             None::<f64>, // 1 / sqrt(D/H)
-            self.heads != self.kv_heads,
+            shares,
         )?; // (B, H, T, D/H)
         self.out.forward(&x.f_transpose(1, 2)?.f_reshape([batch, tokens, -1])?)
+    }
+
+    /// Keys and values for all heads of queries, and whether attention itself is to share them out: on a GPU its
+    /// fused kernel does so for half precision alone; in f32 it would fall back to one that holds all scores.
+    fn shared(&self, k: Tensor, v: Tensor) -> std::result::Result<(Tensor, Tensor, bool), TchError> {
+        let is_half = matches!(k.kind(), Kind::BFloat16 | Kind::Half);
+        let times = self.heads / self.kv_heads;
+        if times == 1 || is_half || k.device() == tch::Device::Cpu {
+            return Ok((k, v, times > 1));
+        }
+        let repeated = |x: Tensor| x.f_repeat_interleave_self_int(times, 1, None);
+        Ok((repeated(k)?, repeated(v)?, false))
     }
 }
 

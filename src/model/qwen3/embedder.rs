@@ -12,6 +12,7 @@ use super::tokens::Tokens;
 use crate::error::{ItemError, ItemErrorKind, Result};
 use crate::model::checkpoint::is_left_over;
 use crate::model::options::Options;
+use crate::model::tokenizer::TextIds;
 use crate::model::tower::TowerEmbedder;
 use crate::model::weights::{Loader, Weights, torch};
 use crate::model::{Item, Model, Prepared, Preparer, Preprocessing, Settings};
@@ -91,13 +92,14 @@ pub struct TextPreparer<F>(pub F);
 
 impl<F> Preparer for TextPreparer<F>
 where
-    F: Fn(&str) -> std::result::Result<Vec<i64>, ItemError> + Send + Sync,
+    F: Fn(&str) -> std::result::Result<TextIds, ItemError> + Send + Sync,
 {
     fn prepare(&self, item: Item<'_>) -> std::result::Result<Prepared, ItemError> {
         let Item::Caption(caption) = item else {
             return Err(ItemError::new(ItemErrorKind::Unreadable, "a view where a caption is wanted"));
         };
-        prepared(&(self.0)(caption)?)
-            .map_err(|error| ItemError::new(ItemErrorKind::Unreadable, torch("ids", &error).message))
+        let found = (self.0)(caption)?;
+        let prepared = prepared(&found.ids).map(|prepared| prepared.cut(found.is_cut));
+        prepared.map_err(|error| ItemError::new(ItemErrorKind::Unreadable, torch("ids", &error).message))
     }
 }

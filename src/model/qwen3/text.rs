@@ -65,10 +65,13 @@ impl Tower for TextTower {
     }
 }
 
-/// The setting that halves a batch of items of lengths of their own.
+/// The setting that halves a batch of items of lengths of their own, or makes the one item smaller.
 pub fn smaller_by_tokens(items: &[&Prepared]) -> Option<String> {
     let longest = items.iter().map(|item| item.tokens()).max()?;
-    (items.len() > 1).then(|| format!("--max-tokens-per-batch {}", items.len() * longest / 2))
+    Some(match items.len() {
+        1 => "--precision bf16, or with pictures a smaller --max-pixels or fewer --views".to_owned(),
+        items => format!("--max-tokens-per-batch {}", items * longest / 2),
+    })
 }
 
 /// A text on its way to the tower.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, ItemError, ItemErrorKind, Result};
 use crate::model::json::{self as files, Section};
 use crate::model::options::{Options, TextForm};
-use crate::model::tokenizer::{self, HubTokenizer, Names};
+use crate::model::tokenizer::{self, HubTokenizer, Names, TextIds};
 use crate::model::{checkpoint, pytext};
 
 /// What a query is for where nothing else is said (`prompts` of the published
@@ -48,12 +48,12 @@ pub fn load_tokenizer(dir: &Path, length: usize, vocabulary: usize) -> Result<Hu
 ///
 /// # Errors
 /// What the tokenizer reports.
-pub fn ids(tokenizer: &HubTokenizer, text: &str) -> std::result::Result<Vec<i64>, ItemError> {
-    let ids = tokenizer.encode(text).map_err(|detail| ItemError::new(ItemErrorKind::Unreadable, detail))?;
-    if ids.is_empty() {
+pub fn ids(tokenizer: &HubTokenizer, text: &str) -> std::result::Result<TextIds, ItemError> {
+    let found = tokenizer.encode(text).map_err(|detail| ItemError::new(ItemErrorKind::Unreadable, detail))?;
+    if found.ids.is_empty() {
         return Err(ItemError::new(ItemErrorKind::EmptyCaption, "no token of it is in the vocabulary"));
     }
-    Ok(ids.into_iter().map(i64::from).collect())
+    Ok(found)
 }
 
 /// A caption that there is something in.
@@ -91,7 +91,7 @@ impl Tokens {
     ///
     /// # Errors
     /// A caption that is empty or white space alone.
-    pub fn ids(&self, caption: &str) -> std::result::Result<Vec<i64>, ItemError> {
+    pub fn ids(&self, caption: &str) -> std::result::Result<TextIds, ItemError> {
         refuse_empty(caption)?;
         match &self.task {
             None => ids(&self.tokenizer, caption),

@@ -11,6 +11,9 @@ use crate::model::memory::{Layer, Work};
 use crate::model::qwen3::config::{DecoderConfig, Defaults, parse_decoder, rope};
 use crate::model::{Description, Family, checkpoint, display_name};
 
+/// Published models have 2; far more than this is a mistake.
+const MERGE_SIZE_MAX: usize = 16;
+
 const DEFAULTS: Defaults = Defaults { max_position_embeddings: 128_000, rope_theta: 500_000.0 };
 
 /// Both parts and the tokens that stand for pictures.
@@ -138,6 +141,11 @@ fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
         let expected = format!("a divisor of `hidden_size`, {hidden_size}, into heads of a multiple of 4");
         return Err(section.wrong("num_heads", &expected, &num_heads.into()));
     }
+    let merge_size = section.count("spatial_merge_size", 2)?;
+    if merge_size > MERGE_SIZE_MAX {
+        let expected = format!("at most {MERGE_SIZE_MAX}");
+        return Err(section.wrong("spatial_merge_size", &expected, &merge_size.into()));
+    }
     let num_layers = section.count("depth", 27)?;
     let deepstack = section.counts("deepstack_visual_indexes", &[8, 16, 24])?;
     let is_wrong =
@@ -155,7 +163,7 @@ fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
         activation: Activation::parse(section, "hidden_act", "gelu_pytorch_tanh")?,
         patch_size: section.side("patch_size", 16)?,
         temporal_patch_size: section.side("temporal_patch_size", 2)?,
-        merge_size: section.count("spatial_merge_size", 2)?,
+        merge_size,
         out_hidden_size: section.count("out_hidden_size", 3584)?,
         positions_side: section.count("num_position_embeddings", 2304)?.isqrt(),
         rope_theta,

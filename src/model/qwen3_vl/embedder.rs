@@ -12,10 +12,10 @@ use super::preprocess::Preprocess;
 use super::prompt::{Prompt, Sequence};
 use super::vision::VisionTower;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::Background;
 use crate::model::checkpoint::is_left_over;
 use crate::model::grid::Grid;
 use crate::model::options::Options;
-use crate::model::picture::Background;
 use crate::model::qwen3::decoder::Decoder;
 use crate::model::qwen3::text::TextTower;
 use crate::model::qwen3::{TextPreparer, text_with_prefix};
@@ -78,7 +78,8 @@ fn prompt(dir: &Path, config: &Config, options: &Options) -> Result<Prompt> {
 }
 
 fn preprocess(dir: &Path, config: &Config, options: &Options) -> Result<Preprocess> {
-    Preprocess::load(dir, &config.vision, options.background.unwrap_or(Background::Qwen))
+    let background = options.background.unwrap_or(Background::Qwen);
+    Preprocess::load(dir, &config.vision, options.max_pixels, background)
 }
 
 fn text_preparer(prompt: Prompt) -> Arc<dyn Preparer> {

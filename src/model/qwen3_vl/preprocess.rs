@@ -7,12 +7,13 @@ use tch::{TchError, Tensor};
 
 use super::config::VisionConfig;
 use super::size::{PixelRange, smart_resize};
-use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::error::{Error, ItemError, ItemErrorKind, Result};
+use crate::model::Background;
 use crate::model::checkpoint;
 use crate::model::grid::Grid;
 use crate::model::json::Section;
 use crate::model::layers::Computed;
-use crate::model::picture::{Background, Rgb};
+use crate::model::picture::Rgb;
 use crate::model::pixels::{self, Defaults, Filter, Pixels};
 
 /// The classes of transformers 4 and 5 that prepare in this way.
@@ -49,12 +50,25 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// Reads the settings of the folder `dir` for a tower of this kind.
+    /// Reads the settings of the folder `dir` for a tower of this kind; `max_pixels` goes before theirs.
     ///
     /// # Errors
     /// Settings that are missing, wrong or not supported, by name; patches that are not the tower's.
-    pub fn load(dir: &Path, config: &VisionConfig, background: Background) -> Result<Self> {
-        pixels::read(dir, |section| Self::parse(section, config, background))
+    pub fn load(
+        dir: &Path,
+        config: &VisionConfig,
+        max_pixels: Option<usize>,
+        background: Background,
+    ) -> Result<Self> {
+        let mut own = pixels::read(dir, |section| Self::parse(section, config, background))?;
+        if let Some(max) = max_pixels {
+            if max < own.range.min {
+                let min = own.range.min;
+                return Err(Error::new(format!("--max-pixels is {max}; the model takes {min} at least")));
+            }
+            own.range.max = max;
+        }
+        Ok(own)
     }
 
     fn parse(section: &Section<'_>, config: &VisionConfig, background: Background) -> Result<Self> {

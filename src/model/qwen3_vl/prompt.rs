@@ -17,7 +17,7 @@ use crate::error::{Error, ItemError, ItemErrorKind, Result};
 use crate::model::grid::Grid;
 use crate::model::pytext;
 use crate::model::qwen3::tokens::{ids, load_tokenizer, refuse_empty};
-use crate::model::tokenizer::HubTokenizer;
+use crate::model::tokenizer::{HubTokenizer, TextIds};
 
 /// What is said where no instruction is given (`default_instruction` of QwenLM/Qwen3-VL-Embedding).
 const INSTRUCTION: &str = "Represent the user's input.";
@@ -68,7 +68,7 @@ impl Prompt {
     ///
     /// # Errors
     /// A text that is empty or white space alone.
-    pub fn text(&self, text: &str) -> std::result::Result<Vec<i64>, ItemError> {
+    pub fn text(&self, text: &str) -> std::result::Result<TextIds, ItemError> {
         refuse_empty(text)?;
         ids(&self.tokenizer, &self.written(0, text))
     }
@@ -83,7 +83,7 @@ impl Prompt {
         let grids: Vec<Grid> = grids.iter().map(token_grid).collect();
         let mut pending = grids.iter();
         let mut all = Vec::new();
-        for id in ids(&self.tokenizer, &self.written(grids.len(), text))? {
+        for id in ids(&self.tokenizer, &self.written(grids.len(), text))?.ids {
             let picture = if id == self.image_token { pending.next() } else { None };
             let count = picture.map_or(1, |grid| grid.patches() as usize);
             all.extend(std::iter::repeat_n(id, count));
@@ -95,8 +95,12 @@ impl Prompt {
             return Err(ItemError::new(ItemErrorKind::Unreadable, detail));
         }
         if all.len() > self.tokens_max {
-            let detail = format!("{} tokens, at most {} are possible", all.len(), self.tokens_max);
-            return Err(ItemError::new(ItemErrorKind::TooLarge, detail));
+            let detail = format!(
+                "{} tokens, at most {} are possible (fewer --views, or --max-pixels, make fewer)",
+                all.len(),
+                self.tokens_max
+            );
+            return Err(ItemError::new(ItemErrorKind::TooManyTokens, detail));
         }
         let places = places(&all, self.image_token, &grids);
         Ok(Sequence { ids: all, places })

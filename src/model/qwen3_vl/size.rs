@@ -1,4 +1,5 @@
-//! How large a picture becomes: transformers' `smart_resize`, in the same arithmetic.
+//! How large a picture becomes: transformers' `smart_resize`, in the same arithmetic. That of qwen_vl_utils differs
+//! for sides of half a factor or less, which it rounds up first.
 
 /// The longest side over the shortest, at most.
 const ASPECT_MAX: f64 = 200.0;

@@ -5,7 +5,7 @@ use super::sentencepiece::{SPACE, SentencePiece};
 use crate::error::{Error, Result};
 use crate::model::json::Section;
 use crate::model::pytext;
-use crate::model::tokenizer::{Names, Special};
+use crate::model::tokenizer::{Names, Special, TextIds};
 
 /// SigLIP's own tokenizer.
 pub struct Canonical {
@@ -65,7 +65,7 @@ impl Canonical {
     ///
     /// # Errors
     /// What the search for the best pieces reports; none is known.
-    pub fn encode(&self, caption: &str, length: usize) -> std::result::Result<Vec<u32>, String> {
+    pub fn encode(&self, caption: &str, length: usize) -> std::result::Result<TextIds, String> {
         let text = format!("{SPACE}{}", caption.replace(SPACE, " "));
         let mut ids = Vec::new();
         let mut rest = text.as_str();
@@ -80,11 +80,12 @@ impl Canonical {
             stripped_left = special.rstrip;
         }
         ids.extend(self.segment(if stripped_left { pytext::lstrip(rest) } else { rest })?);
+        let is_cut = ids.len() > length - 1;
         ids.truncate(length - 1);
         if ids.last() != Some(&self.eos) {
             ids.push(self.eos);
         }
-        Ok(ids)
+        Ok(TextIds { ids: ids.into_iter().map(i64::from).collect(), is_cut })
     }
 
     /// The first place where a special token is written out, and the longest that is.

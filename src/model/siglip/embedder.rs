@@ -182,10 +182,10 @@ impl Preparer for TextPreparer {
         let Item::Caption(caption) = item else {
             return Err(ItemError::new(ItemErrorKind::Unreadable, "a view where a caption is wanted"));
         };
-        let ids = self.0.ids(caption)?;
-        let ids = Tensor::f_from_slice(&ids)
+        let found = self.0.ids(caption)?;
+        let ids = Tensor::f_from_slice(&found.ids)
             .map_err(|error| ItemError::new(ItemErrorKind::Unreadable, torch("ids", &error).message))?;
-        Ok(Prepared::alike(vec![ids]))
+        Ok(Prepared::alike(vec![ids]).cut(found.is_cut))
     }
 }
 

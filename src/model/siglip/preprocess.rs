@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use crate::error::{ItemError, Result};
+use crate::model::Background;
 use crate::model::checkpoint;
 use crate::model::json::Section;
 use crate::model::layers::Computed;
-use crate::model::picture::Background;
 use crate::model::pixels::{self, Defaults, Filter, Pixels};
 
 /// How pictures become what the tower takes.

@@ -13,7 +13,7 @@ use super::canonical::Canonical;
 use super::sentencepiece::SentencePiece;
 use crate::error::{Error, ItemError, ItemErrorKind, Result};
 use crate::model::json::{self as files, Section};
-use crate::model::tokenizer::{self, HubTokenizer, Names};
+use crate::model::tokenizer::{self, HubTokenizer, Names, TextIds};
 use crate::model::{checkpoint, pytext};
 
 /// The class of published SigLIP 2 tokenizers, without the `Fast` that transformers 4 put behind it.
@@ -94,21 +94,20 @@ impl Tokens {
     ///
     /// # Errors
     /// A caption that is empty or white space alone.
-    pub fn ids(&self, caption: &str) -> std::result::Result<Vec<i64>, ItemError> {
+    pub fn ids(&self, caption: &str) -> std::result::Result<TextIds, ItemError> {
         if pytext::strip(caption).is_empty() {
             return Err(ItemError::new(ItemErrorKind::EmptyCaption, ""));
         }
-        let ids = match &self.kind {
+        let encoded = match &self.kind {
             Kind::Siglip(canonical) => canonical.encode(caption, self.length),
             Kind::Hub { tokenizer, lower: Lower::Caller, .. } => tokenizer.encode(&pytext::lower(caption)),
             Kind::Hub { tokenizer, .. } => tokenizer.encode(caption),
         };
-        let ids = ids.map_err(|detail| ItemError::new(ItemErrorKind::Unreadable, detail))?;
-        let mut ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
-        let missing = self.length.saturating_sub(ids.len());
-        let at = if self.pad_left { 0 } else { ids.len() };
-        ids.splice(at..at, std::iter::repeat_n(self.pad, missing));
-        Ok(ids)
+        let mut found = encoded.map_err(|detail| ItemError::new(ItemErrorKind::Unreadable, detail))?;
+        let missing = self.length.saturating_sub(found.ids.len());
+        let at = if self.pad_left { 0 } else { found.ids.len() };
+        found.ids.splice(at..at, std::iter::repeat_n(self.pad, missing));
+        Ok(found)
     }
 
     /// Ids of nothing but padding.

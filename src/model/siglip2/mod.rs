@@ -20,9 +20,12 @@ pub mod vision;
 #[cfg(feature = "engine")]
 pub use embedder::{checked, load, preprocessing, vision as vision_embedder};
 #[cfg(feature = "engine")]
-pub use preprocess::{MAX_NUM_PATCHES_MAX, Preprocess};
+pub use preprocess::Preprocess;
 #[cfg(feature = "engine")]
 pub use size::target;
 
 /// What `config.json` calls this family.
 pub const MODEL_TYPE: &str = "siglip2";
+
+/// More patches than this would be a mistake: a batch of such pictures fits no memory.
+pub const MAX_NUM_PATCHES_MAX: usize = 1 << 14;

@@ -5,21 +5,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tch::{Kind, TchError, Tensor};
 
+use super::MAX_NUM_PATCHES_MAX;
 use super::size::target;
 use crate::error::{ItemError, ItemErrorKind, Result};
+use crate::model::Background;
 use crate::model::grid::Grid;
 use crate::model::json::Section;
 use crate::model::layers::Computed;
-use crate::model::picture::{Background, Rgb};
+use crate::model::picture::Rgb;
 use crate::model::pixels::{self, Defaults, Filter, Pixels};
 use crate::model::{Prepared, checkpoint};
 
 /// The classes of transformers 4 and 5 that prepare in this way; the reference takes them all for the first.
 const PROCESSORS: [&str; 3] =
     ["Siglip2ImageProcessor", "Siglip2ImageProcessorFast", "Siglip2ImageProcessorPil"];
-
-/// More patches than this would be a mistake: a batch of such pictures fits no memory.
-pub const MAX_NUM_PATCHES_MAX: usize = 1 << 14;
 
 /// How pictures become what the tower takes.
 #[derive(Clone, Debug, PartialEq)]
