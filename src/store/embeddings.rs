@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::schema::{self, StoredType};
-use super::stage::StoredRows;
+use super::stored_rows::StoredRows;
 use crate::error::{Error, Result};
 use crate::h5::{Layout, ParallelFile, RowDataset};
 use crate::plan::RowGroup;

@@ -20,6 +20,8 @@ pub mod schema;
 mod seal;
 #[cfg(feature = "engine")]
 mod stage;
+#[cfg(feature = "engine")]
+mod stored_rows;
 mod table;
 mod verify;
 
@@ -38,6 +40,7 @@ pub use {
     journal::{Committed, Failure, Header, Journal, Record, read_journal},
     lock::{Holder, Lock},
     seal::{Contents, SealedFile, check_digests},
-    stage::{Stage, StoredRows},
+    stage::Stage,
+    stored_rows::StoredRows,
     verify::verify_tables,
 };

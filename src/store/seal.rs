@@ -14,7 +14,7 @@ use super::journal::Committed;
 use super::schema::{
     self, AssetRecord, FailureLayout, FailureRecord, StoredType, TableLayout, attr, path_in,
 };
-use super::stage::StoredRows;
+use super::stored_rows::StoredRows;
 use crate::comm::RawComm;
 use crate::error::{Context, ItemError, Result};
 use crate::h5::{Layout, Object, ParallelFile};
