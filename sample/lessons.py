@@ -13,9 +13,7 @@ from PIL import Image
 from catalogue import ASSETS, HELD_OUT
 
 WARM_UP = 100
-LEARNING_RATE = 2e-3
 FULL_CAPTION = 0.6  # how often the caption is shown, and not the asset in few words
-TOKEN_DROPPED = 0.12
 
 
 class Lesson(NamedTuple):
@@ -70,8 +68,8 @@ def some_text(texts: list[str], random: np.random.Generator) -> str:
     return full if random.random() < FULL_CAPTION else short
 
 
-def some_tokens(ids: list[int], random: np.random.Generator) -> list[int]:
-    return [token for token in ids if random.random() >= TOKEN_DROPPED] or ids
+def some_tokens(ids: list[int], dropped: float, random: np.random.Generator) -> list[int]:
+    return [token for token in ids if random.random() >= dropped] or ids
 
 
 def varied(
@@ -109,12 +107,12 @@ def varied(
 class Steps:
     """AdamW on a cosine that warms up; matrices decay, what else there is does not."""
 
-    def __init__(self, model: torch.nn.Module, count: int):
+    def __init__(self, model: torch.nn.Module, count: int, learning_rate: float):
         self.parameters = list(model.parameters())
         decayed = [p for p in self.parameters if p.ndim > 1]
         others = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95))
+        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / count)),

@@ -1,4 +1,5 @@
-"""Makes what the sample shows: captions in two languages and rendered views. `train.py` makes the model.
+"""Makes what the sample shows: captions in two languages and rendered views. `train.py` and
+`train_qwen.py` make the models.
 
     python sample/make_sample.py [captions|renders ...]      (both without an argument)
 

@@ -26,18 +26,16 @@ PATCH_SIZE = 16
 MERGE_SIZE = 2
 VOCABULARY_MAX = 2048
 
-# As Qwen's, in this order after the vocabulary; those of the second list are not called special.
-SPECIAL_TOKENS = [
-    f"<|{name}|>"
-    for name in (
-        *("endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end"),
-        *("quad_start", "quad_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad"),
-    )
-]
-OTHER_TOKENS = [
+# As Qwen's, in this order after the vocabulary. What comes after `<|video_pad|>` does not count as special.
+SPECIAL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
+    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+)
+OTHER_TOKENS = (
     *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
     *("<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
-]
+)
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -83,20 +81,16 @@ def image_processor() -> Qwen2VLImageProcessor:
 
 def _config(tokenizer: Tokenizer) -> dict:
     """In the checkpoints' own spelling, which is that of transformers 4."""
-    ids = {
-        f"{name}_token_id": tokenizer.token_to_id(f"<|{token}|>")
-        for name, token in (
-            *(("image", "image_pad"), ("video", "video_pad")),
-            *(("vision_start", "vision_start"), ("vision_end", "vision_end")),
-        )
-    }
     return {
         "architectures": ["Qwen3VLForConditionalGeneration"],
-        **ids,
+        "image_token_id": tokenizer.token_to_id("<|image_pad|>"),
         "model_type": "qwen3_vl",
         "text_config": _text_config(tokenizer),
         "tie_word_embeddings": True,
+        "video_token_id": tokenizer.token_to_id("<|video_pad|>"),
         "vision_config": _vision_config(),
+        "vision_end_token_id": tokenizer.token_to_id("<|vision_end|>"),
+        "vision_start_token_id": tokenizer.token_to_id("<|vision_start|>"),
     }
 
 
@@ -182,9 +176,9 @@ def _learn_merges(texts: list[str]) -> tuple[dict[str, int], list[tuple[str, str
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    words = [prompt().replace("<|im_start|>", "").replace("<|im_end|>", "")]
+    of_prompt = prompt().replace("<|im_start|>", "").replace("<|im_end|>", "")
     # A sentence begins without a space, yet its first word is to be the same token elsewhere.
-    learnt.train_from_iterator([*words, *texts, *(" " + text for text in texts)], trainer)
+    learnt.train_from_iterator([of_prompt, *texts, *(" " + text for text in texts)], trainer)
     model = json.loads(learnt.to_str())["model"]
     return model["vocab"], [tuple(merge) for merge in model["merges"]]
 

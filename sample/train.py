@@ -25,6 +25,8 @@ from lessons import Lesson, Steps, path_of, read_lessons, some_text, some_tokens
 HERE = Path(__file__).parent
 SEED = 2
 STEPS = 1500
+LEARNING_RATE = 2e-3
+TOKEN_DROPPED = 0.12
 
 
 def main() -> None:
@@ -53,7 +55,7 @@ def main() -> None:
 def train(model: SiglipModel, tokenizer: Tokenizer, lessons: list[Lesson], count: int) -> None:
     """Every step shows one view and one caption of each asset."""
     random = np.random.default_rng(SEED)
-    steps = Steps(model, count)
+    steps = Steps(model, count, LEARNING_RATE)
     # 1 where view and caption are of one asset, else -1.
     sign = 2 * torch.eye(len(lessons)) - 1
     model.train()
@@ -72,7 +74,7 @@ def tokens_of(lessons: list[Lesson], tokenizer: Tokenizer, random: np.random.Gen
         languages = [texts for texts in (lesson.english, lesson.chinese) if texts]
         text = some_text(languages[random.integers(len(languages))], random)
         *ids, eos = tokenizer.encode(text.lower()).ids
-        kept = some_tokens(ids, random)
+        kept = some_tokens(ids, TOKEN_DROPPED, random)
         row[: len(kept) + 1] = [*kept, eos]
     return torch.from_numpy(rows)
 
