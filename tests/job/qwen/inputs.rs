@@ -7,7 +7,7 @@ use hyperslab::Exit;
 use hyperslab::store::Reader;
 use serde_json::{Map, Value};
 
-use super::{captions, chinese, embed, embed_views, groups, image_of, made, model, refused, small, text_of};
+use super::{captions, chinese, embed, embed_views, groups, image_of, made, model, small, text_of};
 use crate::job::archives::folders_and_archives;
 use crate::job::json;
 use crate::util::{Contents, Dir, Run, assert_same, assert_sound};
@@ -140,9 +140,4 @@ fn one_file_of_settings_serves_both_families() {
     assert_eq!(groups(&file("t.h5")), ["chinese", "english"]);
     assert!(Contents::of(&file(super::IMAGE)).num_images.iter().all(|&n| n == 2));
     assert_eq!(Reader::open(&file("v.h5"), None).unwrap().n_rows(), 2 * super::IMAGE_ROWS as u64);
-    // What is typed is meant.
-    let typed = |option: &str, value: &str| embed("siglip", small("model")).arg(option).arg(value);
-    refused(typed("--instruction", "Find it."), Exit::Failure, &["--instruction"]);
-    refused(typed("--dim", "32"), Exit::Failure, &["--dim"]);
-    refused(typed("--text-form", "query"), Exit::Failure, &["--text-form"]);
 }

@@ -1,11 +1,11 @@
 //! Captions of very different lengths in one block: in what company a caption is computed changes nothing that
 //! matters.
 
+use hyperslab::Exit;
 use serde_json::{Map, Value};
 
-use super::{CHINESE_ROWS, assert_near, distance, embed, groups, made, text_of, vectors};
-use crate::util::{Contents, Dir, assert_sound};
-use hyperslab::Exit;
+use super::{CHINESE_ROWS, assert_near, distance, embed, groups, made, report, text_of, vectors};
+use crate::util::{Contents, Dir, assert_same, assert_sound};
 
 /// From one letter to about a thousand tokens, in an order that is none of length.
 const WORDS: [usize; 9] = [40, 1, 330, 2, 7, 120, 3, 11, 1];
@@ -50,15 +50,24 @@ fn a_text_beyond_what_the_model_takes_is_cut_and_its_neighbours_stay() {
     let dir = Dir::new();
     let text = |words: usize| "a red chair ".repeat(words);
     // The limit of this model is 512 tokens.
-    let captions = serde_json::json!({"a": "a lamp", "b": text(2000), "c": text(1000), "d": "椅子"});
+    let captions = serde_json::json!({"a": "a lamp", "b": text(300), "c": text(200), "d": "椅子"});
     let captions = dir.write("captions.json", captions.to_string());
-    let job = embed(&dir, "").arg("--captions").arg(captions).set("--model", super::model("qwen3"));
-    job.run().exits(Exit::Success);
+    let job = |dir: &Dir| {
+        let job = embed(dir, "").arg("--captions").arg(&captions);
+        job.set("--model", super::model("qwen3")).set("--block-rows", "1")
+    };
+    job(&dir).run().exits(Exit::Success).prints("cut        2 texts at the model's limit");
     assert_sound(&text_of(&dir));
+    assert_eq!(report(&text_of(&dir))["truncated_items"], 2);
     let contents = Contents::of(&text_of(&dir));
     assert_eq!((vectors(&contents).len(), contents.failures.len()), (4, 0));
     assert!(distance(&vectors(&contents)[1].1, &vectors(&contents)[2].1) <= super::NEAR);
     assert!(distance(&vectors(&contents)[0].1, &vectors(&contents)[3].1) > 1e-3);
+    // The count is in the file as well, whoever cut them.
+    let three = Dir::new();
+    job(&three).args("--no-seal").ranks(3).run().exits(Exit::Success);
+    three.hyperslab(["seal"]).arg(text_of(&three)).ranks(2).run().exits(Exit::Success);
+    assert_same(&text_of(&dir), &text_of(&three));
 }
 
 #[test]

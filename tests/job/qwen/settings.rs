@@ -80,7 +80,7 @@ fn shorter_vectors_are_the_first_components_normalised() {
     dim(|job| job, "0").run().exits(Exit::Usage).says("--dim");
     let done = made("english", text_only);
     let job = text_only(embed(&done, "english")).set("--dim", "32");
-    refused(job, Exit::Failure, &["exists and was made differently", "dim: 32, not"]);
+    refused(job, Exit::Failure, &["exists and was made differently", "dim: 32, not 40"]);
 }
 
 #[test]
@@ -127,19 +127,22 @@ fn settings_and_models_of_the_other_family_are_refused_by_name() {
     let dir = Dir::new();
     let qwen = || embed(&dir, "english").ranks(2);
     let siglip = || job::embed(&dir, "text").ranks(2);
-    refused(
-        qwen().set("--batch-size", "8"),
-        Exit::Usage,
-        &["--batch-size", "`embed siglip`", "--max-tokens-per-batch"],
-    );
-    refused(qwen().set("--max-num-patches", "8"), Exit::Usage, &["--max-num-patches", "`embed siglip`"]);
-    let chinese = siglip().arg("--captions-zh").arg(super::chinese());
-    refused(chinese, Exit::Usage, &["--captions-zh", "`embed qwen`"]);
-    refused(
-        siglip().set("--max-tokens-per-batch", "9"),
-        Exit::Usage,
-        &["--max-tokens-per-batch", "`embed qwen`"],
-    );
+    for (option, value) in [("--batch-size", "8"), ("--max-num-patches", "8")] {
+        let says = format!("{option} is no option of `embed qwen`");
+        refused(qwen().set(option, value), Exit::Usage, &[&says]);
+    }
+    let by_variable = qwen().env("HYPERSLAB_BATCH_SIZE", "8");
+    refused(by_variable, Exit::Usage, &["--batch-size", "unset HYPERSLAB_BATCH_SIZE"]);
+    for (option, value) in [
+        ("--captions-zh", "zh.json"),
+        ("--max-tokens-per-batch", "9"),
+        ("--instruction", "Find."),
+        ("--text-form", "query"),
+        ("--dim", "32"),
+    ] {
+        let says = format!("{option} is no option of `embed siglip`");
+        refused(siglip().set(option, value), Exit::Usage, &[&says]);
+    }
     for name in ["siglip", "naflex", "small/model"] {
         let alien = qwen().set("--model", model(name));
         refused(alien, Exit::Failure, &["is no model of `embed qwen`", "hyperslab embed siglip"]);
