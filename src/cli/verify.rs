@@ -76,10 +76,10 @@ fn write_report(out: &mut dyn Write, file: &Path, report: &Report) -> io::Result
     }
     writeln!(
         out,
-        "{file}: sound ({}, {}, {}, {} failed)",
+        "{file}: sound ({}, {}, {}, {} in /failures)",
         count(report.n_assets, "asset"),
         count(report.n_rows, "row"),
         count(report.n_blocks, "block"),
-        count(report.n_failed, "item")
+        count(report.n_failed, "line")
     )
 }
