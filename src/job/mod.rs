@@ -48,10 +48,16 @@ pub fn embed(world: &World, request: &EmbedRequest, began: Instant, say: &mut dy
     let model = model_folder::find_model(world, &request.model)?;
     let device = devices::choose(world, request)?;
     let prepared = prepare::prepare_all(world, request, &model, &device)?;
+    let plans: Vec<_> = prepared.iter().map(|output| output.paths.plan_new.clone()).collect();
     let mut output_began = began;
     for prepared in prepared {
         let job = output::OutputJob { world, request, model: &model.path, device: &device, stop: &stop };
-        say(&job.run(prepared, output_began)?);
+        let said = job.run(prepared, output_began);
+        if said.is_err() && world.is_root() {
+            // Of outputs that were not begun: the next start plans them anew.
+            plans.iter().for_each(|plan| drop(remove(plan)));
+        }
+        say(&said?);
         output_began = Instant::now();
     }
     Ok(())

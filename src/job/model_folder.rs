@@ -40,6 +40,7 @@ fn sizes(folder: &Path) -> Result<Sizes> {
 
 /// Size of a file that this process can read.
 fn size(path: &Path) -> Result<u64> {
+    checkpoint::refuse_special(path)?;
     let metadata = File::open(path).and_then(|file| file.metadata()).context(|| path.display())?;
     Ok(metadata.len())
 }

@@ -45,6 +45,10 @@ pub fn decide(paths: &OutputPaths, wanted: &Header, overwrite: bool) -> Result<S
         Err(_) if overwrite => None,
         journal => journal?,
     };
+    if paths.output.is_dir() {
+        return Err(Error::new(format!("{} is a folder, where the output is to be", paths.output.display()))
+            .hint("move it away, or give the output another name"));
+    }
     let is_output = paths.output.exists();
     let sealed_differently = is_output.then(|| differences_to_sealed(&paths.output, wanted)).transpose()?;
     let is_sealed = sealed_differently.as_ref().is_some_and(Vec::is_empty);

@@ -68,10 +68,13 @@ pub struct Digests {
 pub fn weight_files(dir: &Path) -> Result<Vec<String>> {
     let index = dir.join(INDEX);
     if dir.join(WEIGHTS).exists() {
+        refuse_special(&dir.join(WEIGHTS))?;
         return Ok(vec![WEIGHTS.to_owned()]);
     }
     if let Some(content) = json::optional(&index)? {
-        return shards(&index, &content);
+        let names = shards(&index, &content)?;
+        names.iter().try_for_each(|name| refuse_special(&dir.join(name)))?;
+        return Ok(names);
     }
     let error = Error::new(format!("{}: neither {WEIGHTS} nor {INDEX}", dir.display()));
     Err(if let Some(pickled) = PICKLED.iter().find(|name| dir.join(name).exists()) {
@@ -83,6 +86,19 @@ pub fn weight_files(dir: &Path) -> Result<Vec<String>> {
     } else {
         error.hint("a model is a Hugging Face folder with its weights as safetensors")
     })
+}
+
+/// Refuses what is there and no plain file: a pipe would be waited for, for ever.
+///
+/// # Errors
+/// Such a thing, by its path.
+pub fn refuse_special(path: &Path) -> Result<()> {
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(Error::new(format!("{} is no plain file", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// SHA-256 of weights and tokenizer. Reads every byte of the weights.

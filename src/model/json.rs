@@ -23,6 +23,7 @@ pub fn read(path: &Path) -> Result<Value> {
 /// # Errors
 /// As [`read`], but a missing file is `None`.
 pub fn optional(path: &Path) -> Result<Option<Value>> {
+    super::checkpoint::refuse_special(path)?;
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.context(|| path.display())?,

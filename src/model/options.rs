@@ -6,6 +6,9 @@ use std::str::FromStr;
 use super::{Background, Family, qwen3, qwen3_vl, siglip2};
 use crate::error::{Error, Result};
 
+/// Far more than a sentence; the attributes of a file hold it.
+const INSTRUCTION_BYTES_MAX: usize = 4096;
+
 /// What may be asked of a model; `None` is its reference's way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -82,6 +85,13 @@ impl Options {
     }
 
     fn check_numbers(&self, family: Family, dim: usize) -> Result<()> {
+        let bytes = self.instruction.as_ref().map_or(0, String::len);
+        if bytes > INSTRUCTION_BYTES_MAX {
+            return Err(Error::new(format!(
+                "--instruction has {bytes} bytes; at most {INSTRUCTION_BYTES_MAX} are possible"
+            ))
+            .hint("it stands before every text, and in the attributes of the file: say it in a sentence"));
+        }
         let most = siglip2::MAX_NUM_PATCHES_MAX;
         if let Some(number) = self.max_num_patches.filter(|number| !(1..=most).contains(number)) {
             return Err(Error::new(format!("--max-num-patches is {number}; possible are 1 to {most}")));

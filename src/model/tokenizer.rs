@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer, TruncationDirection, TruncationParams};
@@ -42,6 +43,14 @@ impl HubTokenizer {
         // From the text of the file, not from a parsed value: order matters within it.
         let bytes = std::fs::read(path).map_err(|error| broken(&error))?;
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| broken(&error))?;
+        if let ModelWrapper::BPE(model) = tokenizer.get_model()
+            && let Some(dropout) = model.dropout.filter(|&dropout| dropout > 0.0)
+        {
+            return Err(broken(&format!(
+                "`model.dropout` = {dropout} is not supported: it makes ids random"
+            ))
+            .hint("set it to null, as it is in published models"));
+        }
         let direction = match section.text("truncation_side", "right")? {
             "right" => TruncationDirection::Right,
             "left" => TruncationDirection::Left,
@@ -115,7 +124,10 @@ impl HubTokenizer {
 
     /// One more than the largest id.
     pub fn ids_end(&self) -> usize {
-        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+        // The post-processor has ids of its own, which need not be in the vocabulary.
+        let around = self.encode("a").map(|found| found.ids).unwrap_or_default();
+        let known = self.tokenizer.get_vocab(true).into_values().map(i64::from);
+        known.chain(around).max().map_or(0, |id| id as usize + 1)
     }
 
     /// The id of a token as it is written.

@@ -87,17 +87,7 @@ impl Weights {
     /// Reads the tensor that [`Loader`] has checked, piece by piece into its place on the device.
     fn read(&self, stored: &Stored, name: &str, kind: Kind, device: tch::Device) -> Result<Tensor> {
         let (path, file) = self.files.get(stored.file).expect("add() stores an index of `files`");
-        let (stored_kind, width) = match stored.dtype {
-            Dtype::F32 => (Kind::Float, 4),
-            Dtype::BF16 => (Kind::BFloat16, 2),
-            Dtype::F16 => (Kind::Half, 2),
-            other => {
-                return Err(Error::new(format!(
-                    "{}: `{name}` is stored as {other:?}; supported: F32, BF16, F16",
-                    path.display()
-                )));
-            }
-        };
+        let (stored_kind, width) = self.kind(stored, name)?;
         let failed = |error: tch::TchError| torch(&format!("{}: `{name}`", path.display()), &error);
         let shape: Vec<i64> = stored.shape.iter().map(|&side| side as i64).collect();
         let tensor = Tensor::f_empty(&shape, (kind, device)).map_err(failed)?;
@@ -115,6 +105,20 @@ impl Weights {
             done += piece.len();
         }
         Ok(tensor)
+    }
+
+    /// How a tensor's numbers are stored, and in how many bytes each.
+    fn kind(&self, stored: &Stored, name: &str) -> Result<(Kind, usize)> {
+        match stored.dtype {
+            Dtype::F32 => Ok((Kind::Float, 4)),
+            Dtype::BF16 => Ok((Kind::BFloat16, 2)),
+            Dtype::F16 => Ok((Kind::Half, 2)),
+            other => Err(Error::new(format!(
+                "{}: `{name}` is stored as {other:?}; supported: F32, BF16, F16",
+                self.path(stored)
+            ))
+            .hint("quantised models are not supported; take the original one")),
+        }
     }
 
     fn path(&self, stored: &Stored) -> std::path::Display<'_> {
@@ -168,6 +172,7 @@ impl<'a> Loader<'a> {
                 stored.shape
             )));
         }
+        self.weights.kind(stored, name)?;
         self.asked.borrow_mut().insert(name.to_owned());
         let Some((kind, device)) = self.target else {
             // A stand-in of the right shape and no size.

@@ -15,6 +15,9 @@ use crate::model::{checkpoint, pytext};
 /// `config_sentence_transformers.json`).
 pub const TASK: &str = "Given a web search query, retrieve relevant passages that answer the query";
 
+/// Tokens that are left for a text, at the very least.
+const ROOM_MIN: usize = 8;
+
 /// Reads the tokenizer of the folder `dir`, for texts of at most `length` tokens and a table of `vocabulary`
 /// ids.
 ///
@@ -49,11 +52,24 @@ pub fn load_tokenizer(dir: &Path, length: usize, vocabulary: usize) -> Result<Hu
 /// # Errors
 /// What the tokenizer reports.
 pub fn ids(tokenizer: &HubTokenizer, text: &str) -> std::result::Result<TextIds, ItemError> {
-    let found = tokenizer.encode(text).map_err(|detail| ItemError::new(ItemErrorKind::Unreadable, detail))?;
-    if found.ids.is_empty() {
-        return Err(ItemError::new(ItemErrorKind::EmptyCaption, "no token of it is in the vocabulary"));
+    tokenizer.encode(text).map_err(|detail| ItemError::new(ItemErrorKind::Unreadable, detail))
+}
+
+/// Refuses what stands around every text, `empty` being the ids of none, where it leaves no room for one.
+///
+/// # Errors
+/// Next to all of what the model takes.
+pub fn check_room(dir: &Path, empty: &TextIds, length: usize) -> Result<()> {
+    let around = empty.ids.len();
+    if !empty.is_cut && around + ROOM_MIN <= length {
+        return Ok(());
     }
-    Ok(found)
+    Err(Error::new(format!(
+        "{}: what stands around a text, the instruction above all, takes {around} tokens or more, of the {length} \
+         that the model takes",
+        dir.display()
+    ))
+    .hint("give a shorter --instruction; or `max_position_embeddings` of config.json is wrong"))
 }
 
 /// A caption that there is something in.
@@ -84,7 +100,9 @@ impl Tokens {
         let is_query = options.form == Some(TextForm::Query);
         let task = || options.instruction.clone().unwrap_or_else(|| TASK.to_owned());
         let tokenizer = load_tokenizer(dir, length, vocabulary)?;
-        Ok(Self { tokenizer, length, task: is_query.then(task) })
+        let tokens = Self { tokenizer, length, task: is_query.then(task) };
+        check_room(dir, &tokens.encode("").map_err(|error| Error::new(error.to_string()))?, length)?;
+        Ok(tokens)
     }
 
     /// The ids of a caption.
@@ -93,6 +111,14 @@ impl Tokens {
     /// A caption that is empty or white space alone.
     pub fn ids(&self, caption: &str) -> std::result::Result<TextIds, ItemError> {
         refuse_empty(caption)?;
+        let found = self.encode(caption)?;
+        if found.ids.is_empty() {
+            return Err(ItemError::new(ItemErrorKind::EmptyCaption, "no token of it is in the vocabulary"));
+        }
+        Ok(found)
+    }
+
+    fn encode(&self, caption: &str) -> std::result::Result<TextIds, ItemError> {
         match &self.task {
             None => ids(&self.tokenizer, caption),
             Some(task) => ids(&self.tokenizer, &format!("Instruct: {task}\nQuery:{caption}")),

@@ -42,7 +42,9 @@ pub struct VisionConfig {
     pub merge_size: usize,
     /// Length of a token for the decoder.
     pub out_hidden_size: usize,
-    /// Side of the square table of positions.
+    /// Entries of the table of positions.
+    pub positions: usize,
+    /// Side of the square of them that is used.
     pub positions_side: usize,
     pub rope_theta: f64,
     /// The layers whose states are also given to the decoder's first layers (DeepStack).
@@ -141,6 +143,7 @@ fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
         let expected = format!("a divisor of `hidden_size`, {hidden_size}, into heads of a multiple of 4");
         return Err(section.wrong("num_heads", &expected, &num_heads.into()));
     }
+    let positions = section.count("num_position_embeddings", 2304)?;
     let merge_size = section.count("spatial_merge_size", 2)?;
     if merge_size > MERGE_SIZE_MAX {
         let expected = format!("at most {MERGE_SIZE_MAX}");
@@ -165,7 +168,8 @@ fn parse_vision(section: &Section<'_>) -> Result<VisionConfig> {
         temporal_patch_size: section.side("temporal_patch_size", 2)?,
         merge_size,
         out_hidden_size: section.count("out_hidden_size", 3584)?,
-        positions_side: section.count("num_position_embeddings", 2304)?.isqrt(),
+        positions,
+        positions_side: positions.isqrt(),
         rope_theta,
         deepstack,
     })

@@ -16,7 +16,7 @@ use super::places::places;
 use crate::error::{Error, ItemError, ItemErrorKind, Result};
 use crate::model::grid::Grid;
 use crate::model::pytext;
-use crate::model::qwen3::tokens::{ids, load_tokenizer, refuse_empty};
+use crate::model::qwen3::tokens::{check_room, ids, load_tokenizer, refuse_empty};
 use crate::model::tokenizer::{HubTokenizer, TextIds};
 
 /// What is said where no instruction is given (`default_instruction` of QwenLM/Qwen3-VL-Embedding).
@@ -61,7 +61,14 @@ impl Prompt {
         }
         let merge = config.vision.merge_size as i64;
         let instruction = punctuated(instruction.unwrap_or_default());
-        Ok(Self { tokenizer, instruction, image_token, tokens_max, merge })
+        if instruction.contains(IMAGE_TOKEN) {
+            return Err(Error::new(format!("--instruction holds {IMAGE_TOKEN}, which stands for a picture"))
+                .hint("leave it out of the instruction"));
+        }
+        let prompt = Self { tokenizer, instruction, image_token, tokens_max, merge };
+        let empty = ids(&prompt.tokenizer, &prompt.written(0, ""));
+        check_room(dir, &empty.map_err(|error| Error::new(error.to_string()))?, tokens_max)?;
+        Ok(prompt)
     }
 
     /// The ids of a text, truncated to what the model takes.

@@ -42,7 +42,7 @@ impl VisionTower {
     /// # Errors
     /// As [`Loader::tensor`].
     pub fn load(loader: &Loader<'_>, prefix: &str, config: &VisionConfig) -> Result<Self> {
-        let table = [config.positions_side * config.positions_side, config.hidden_size];
+        let table = [config.positions, config.hidden_size];
         let table = loader.tensor(&format!("{prefix}pos_embed.weight"), &table)?;
         let block = |i| Block::load(loader, &format!("{prefix}blocks.{i}"), config);
         let merger = |(i, &layer): (usize, &usize)| {

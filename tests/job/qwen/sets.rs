@@ -207,7 +207,10 @@ fn commands_that_read_tell_what_is_left_of_a_set() {
     read("list").run().exits(Exit::Success).prints("all/bad\ngood/1\ngood/2\nsome/1\nsome/2\nsome/3\n");
     let info = read("info").run().exits(Exit::Success).prints("9 views (1.5 per asset)");
     info.prints("3 views left out").prints("1 no view left");
-    read("verify").run().exits(Exit::Success).prints("sound (6 assets, 6 rows, 2 blocks, 4 lines in /failures)");
+    read("verify")
+        .run()
+        .exits(Exit::Success)
+        .prints("sound (6 assets, 6 rows, 2 blocks, 4 lines in /failures)");
 }
 
 #[test]
