@@ -55,7 +55,9 @@ pub fn embed(world: &World, request: &EmbedRequest, began: Instant, say: &mut dy
         let said = job.run(prepared, output_began);
         if said.is_err() && world.is_root() {
             // Of outputs that were not begun: the next start plans them anew.
-            plans.iter().for_each(|plan| drop(remove(plan)));
+            for plan in &plans {
+                let _ = remove(plan);
+            }
         }
         say(&said?);
         output_began = Instant::now();
