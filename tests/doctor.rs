@@ -125,27 +125,23 @@ fn a_write_that_fails_is_told() {
     assert!(names(&dir.join("out")).is_empty());
 }
 
-/// A model whose description never comes: opening a FIFO waits for a writer.
-fn endless_model(dir: &Dir) {
-    fs::create_dir(dir.join("endless")).unwrap();
-    let made = Command::new("mkfifo").arg(dir.join("endless/config.json")).status().unwrap();
-    assert!(made.success());
+/// An examination in which the model's description never comes, as from a file system that does not answer.
+fn endless(dir: &Dir, ranks: usize) -> Run {
+    dir.write("endless/config.json", "{}");
+    let run = doctor(dir).ranks(ranks).set("--model", "endless").args("--time-limit 8");
+    run.fault("FAULT=hang PATH=endless/config.json RANK=any")
 }
 
 #[test]
 fn a_file_system_that_hangs_is_a_finding() {
     let dir = Dir::new();
-    endless_model(&dir);
-    let run = doctor(&dir).ranks(2).set("--model", "endless").args("--time-limit 8");
-    run.run().exits(Exit::Failure).prints("model     no answer within");
+    endless(&dir, 2).run().exits(Exit::Failure).prints("model     no answer within");
 }
 
 #[test]
 fn a_rank_that_hangs_is_named_by_the_others() {
     let dir = Dir::new();
-    endless_model(&dir);
-    let run = doctor(&dir).ranks(3).set("--model", "endless").args("--time-limit 8");
-    let mut job = run.start();
+    let mut job = endless(&dir, 3).start();
     // Its threads have their probes' names: this one waits for the description.
     let waits = |pid: u32| {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();

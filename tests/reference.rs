@@ -4,6 +4,7 @@
 //! reference's f32 as the reference's own bf16 is, within half of that.
 
 mod bad_models;
+mod bad_qwen;
 mod naflex;
 mod pictures;
 mod qwen_sets;

@@ -7,11 +7,12 @@
  *                   enospc eio  a write that would go beyond SHIM_AFTER bytes fails, and all that do after it
  *                   fsync-eio   fsync and fdatasync fail
  *                   eacces      open, openat and creat fail
+ *                   hang        the same never return, as on a file system that does not answer
  *                   stop kill   the process gets SIGSTOP or SIGKILL, before a write or at the trigger (once)
  *                   clock       at the trigger CLOCK_MONOTONIC fails for calls from the program itself (not from
  *                               its libraries): Rust's Instant::now() panics on whichever thread asks next
  * SHIM_PATH         end of the path of the files it acts on, as the process sees it now (a renamed file has its
- *                   new name); eacces compares the path as given to open. Empty or unset: no file
+ *                   new name); eacces and hang compare the path as given to open. Empty or unset: no file
  * SHIM_RANK         the rank it acts in (default 0), or `any`: OMPI_COMM_WORLD_RANK or, under MPICH's launcher,
  *                   PMI_RANK. A process without one is rank 0.
  *                   In a collective write OpenMPI may let some ranks write for the others (measured: with 3 or
@@ -46,8 +47,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum fault { NONE, FLIP, ENOSPC_, EIO_, FSYNC_EIO, EACCES_, STOP, KILL, CLOCK };
-static const char *const NAMES[] = {"none", "flip", "enospc", "eio", "fsync-eio", "eacces", "stop", "kill", "clock"};
+enum fault { NONE, FLIP, ENOSPC_, EIO_, FSYNC_EIO, EACCES_, HANG, STOP, KILL, CLOCK };
+static const char *const NAMES[] = {"none", "flip", "enospc", "eio", "fsync-eio", "eacces", "hang", "stop", "kill", "clock"};
 
 /* Written once, by `read_settings`. */
 static enum fault fault;
@@ -234,6 +235,10 @@ int fsync(int fd) { return sync_fails(fd) ? -1 : REAL(fsync)(fd); }
 int fdatasync(int fd) { return sync_fails(fd) ? -1 : REAL(fdatasync)(fd); }
 
 static bool open_fails(const char *path) {
+    if (active() == HANG && ends_as_wanted(path)) {
+        tell("an open that never returns", 0, -1);
+        for (;;) pause();
+    }
     return active() == EACCES_ && ends_as_wanted(path) && call_fails("first refused open", EACCES);
 }
 

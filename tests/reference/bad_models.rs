@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{fixtures, settings};
 
-fn copy(model: &str) -> TempDir {
+pub fn copy(model: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in fs::read_dir(fixtures().join(model)).expect("a fixture") {
         let path = entry.expect("an entry").path();
@@ -22,20 +22,20 @@ fn copy(model: &str) -> TempDir {
 }
 
 /// The message by which loading fails, the same for both towers.
-fn refusal(dir: &Path) -> String {
+pub fn refusal(dir: &Path) -> String {
     let fail = |modality| load(dir, modality, &settings(Precision::F32)).err().expect("refused").to_string();
     let message = fail(Modality::Text);
     assert_eq!(message, fail(Modality::Image), "either tower is checked whole");
     message
 }
 
-fn contains(message: &str, words: &[&str]) {
+pub fn contains(message: &str, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
 }
 
-fn edit_config(dir: &Path, change: impl Fn(&mut serde_json::Value)) {
+pub fn edit_config(dir: &Path, change: impl Fn(&mut serde_json::Value)) {
     let path = dir.join("config.json");
     let mut value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
     change(&mut value);
@@ -43,7 +43,7 @@ fn edit_config(dir: &Path, change: impl Fn(&mut serde_json::Value)) {
 }
 
 /// Rewrites the weights with one tensor renamed, or left out for an empty new name.
-fn rename_tensor(dir: &Path, from: &str, to: &str) {
+pub fn rename_tensor(dir: &Path, from: &str, to: &str) {
     let path = dir.join("model.safetensors");
     let bytes = fs::read(&path).expect("read");
     let file = SafeTensors::deserialize(&bytes).expect("sound");
