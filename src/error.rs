@@ -4,6 +4,7 @@
 //! fails ([`Error`]) ends with a message for people and a typed exit code ([`Exit`]).
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +117,11 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
     fn context<W: fmt::Display>(self, what: impl FnOnce() -> W) -> Result<T> {
         self.map_err(|error| Error::new(format!("{}: {error}", what())))
     }
+}
+
+/// One line on standard error, which may be closed; in one piece, which other ranks' words cannot come between.
+pub fn note(line: impl fmt::Display) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// What failed about one item (a caption, a view, an asset's set of views): the class of failure, which the

@@ -10,7 +10,8 @@ use hyperslab::comm::World;
 use hyperslab::input::{Catalog, Input, Keep, Source, Spool, View, views, write_spool};
 use hyperslab::plan::{Runs, Views, pending, share};
 use hyperslab::store::{
-    Digest, Failure, Fingerprint, Header, Journal, OutputPaths, Reader, Record, Stage, StoredRows, StoredType,
+    Digest, Entry, Failure, Fingerprint, Header, Journal, OutputPaths, Reader, Record, Replaces, Stage,
+    StageReader, StoredRows, StoredType,
 };
 use hyperslab::{Exit, ItemError, ItemErrorKind};
 use ndarray::Array2;
@@ -113,7 +114,8 @@ fn stage(world: &World, output: &Path) {
         block_rows: BLOCK_ROWS,
         dim: DIM as u64,
         stored: StoredType::F32,
-        overwrites: false,
+        shard: None,
+        replaces: Replaces::Nothing,
     };
     let blocks = header.blocks();
     let stage = Stage::create(&paths.partial, &header.shape(), world.raw(), world.is_root()).unwrap();
@@ -127,14 +129,17 @@ fn stage(world: &World, output: &Path) {
     }
     stage.finish().unwrap();
     let reopened = Stage::open(&paths.partial, &header.shape(), world.raw()).unwrap();
-    assert_eq!(reopened.extents().len(), header.groups.len());
     reopened.finish().unwrap();
+    let reader = StageReader::open(&paths.partial, &header.shape()).unwrap();
+    assert_eq!(reader.extents().count(), header.groups.len());
     if world.is_root() {
-        let digests = (0..blocks.count()).map(|block| stored(&spool, blocks.range(block)).digest()).collect();
+        let digests: Vec<_> = (0..blocks.count()).map(|block| stored(&spool, blocks.range(block)).digest()).collect();
         let failures =
             (0..blocks.rows()).filter_map(|row| Some(Failure { row, error: failure(&spool, row)? }));
-        let record = Record { first_block: 0, digests, failures: failures.collect(), truncated: 0 };
-        Journal::create(&paths.journal, &header).unwrap().append(&[record]).unwrap();
+        let truncated = vec![0; digests.len()];
+        let record = Record { first_block: 0, digests, failures: failures.collect(), truncated };
+        let mut journal = Journal::create(&paths.journal, &header).unwrap();
+        journal.append(&[Entry::Committed(record)]).unwrap();
     }
     world.agree(Ok(())).unwrap();
 }

@@ -14,6 +14,7 @@ mod outputs;
 mod qwen;
 mod ranks;
 mod settings;
+mod shards;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

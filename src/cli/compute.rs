@@ -119,9 +119,39 @@ pub struct RunArgs {
     /// Most blocks per rank between two commits [default: as many as make commits cost little]
     #[arg(long, env = "HYPERSLAB_ROUND_BLOCKS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub round_blocks: Option<u64>,
+    /// Which committed blocks a resume reads again; those that are damaged are computed again
+    /// [default: all, which costs as much as reading the rows]
+    #[arg(long, env = "HYPERSLAB_VERIFY_RESUME", value_name = "WHICH")]
+    pub verify_resume: Option<VerifyResumeArg>,
+    /// End in time, with everything committed and exit code 75, e.g. 3h50m for a job that has four hours
+    /// [default: none]
+    #[arg(long, env = "HYPERSLAB_TIME_LIMIT", value_name = "TIME")]
+    pub time_limit: Option<String>,
 }
 
-layered!("run", RunArgs { device, share_gpu, decode_threads, threads, max_failures, round_blocks });
+layered!(
+    "run",
+    RunArgs {
+        device,
+        share_gpu,
+        decode_threads,
+        threads,
+        max_failures,
+        round_blocks,
+        verify_resume,
+        time_limit
+    }
+);
+
+/// Which committed blocks are checked, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyResumeArg {
+    All,
+    /// One of 16.
+    Sample,
+    None,
+}
 
 /// A precision, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]

@@ -1,8 +1,11 @@
 //! `hyperslab embed`: the main job.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Family, InputArgs, ModelArgs, OutputArgs, RunArgs};
+use crate::plan::Shard;
 
 /// Embed captions and views into HDF5 files; start it with mpirun or srun to use several GPUs
 #[derive(Args, Clone, Debug)]
@@ -49,11 +52,35 @@ pub struct JobArgs {
     /// Start again: discard an unfinished run, and replace the output once the new one is complete
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
+    /// Embed again what failed in a complete output (see its /failures), e.g. when broken pictures are mended,
+    /// and replace it: all other rows are taken over
+    #[arg(long, help_heading = "Output", conflicts_with = "overwrite")]
+    pub retry_failed: bool,
+    /// Embed the K-th of N shares of the blocks alone, as one task of an array, into a stage of its own;
+    /// `hyperslab seal` joins them. `array` takes K and N from Slurm's array
+    #[arg(long, help_heading = "Output", value_name = "K/N|array", conflicts_with = "retry_failed")]
+    pub shard: Option<ShardArg>,
     /// Leave compressing and verifying to `hyperslab seal`, e.g. as a job on CPU nodes
     #[arg(long, help_heading = "Output")]
     pub no_seal: bool,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// A shard, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardArg {
+    /// The place of this task in its Slurm array.
+    Array,
+    Of(Shard),
+}
+
+impl FromStr for ShardArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "array" { Ok(Self::Array) } else { text.parse().map(Self::Of) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,6 +97,9 @@ Examples:
     mpirun -n 8 --bind-to none hyperslab embed siglip --model siglip-so400m --renders renders --output-dir out
   Slurm:
     srun --mpi=pmix --ntasks-per-node=4 --gpus-per-task=1 --cpus-per-task=6 hyperslab embed siglip ...
+  An array of eight tasks, with sbatch --array=1-8, and what makes one file of their shards:
+    hyperslab embed siglip --shard $SLURM_ARRAY_TASK_ID/8 ...
+    mpirun -n 16 hyperslab seal out/siglip_text_embeddings.h5 out/siglip_image_embeddings.h5
 
 Interrupted or killed, the same command goes on from the last committed round, on any number of ranks. Exit
 code 75 asks for that.";
@@ -95,15 +125,16 @@ pub use engine::run;
 #[cfg(feature = "engine")]
 mod engine {
     use std::path::Path;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    use super::{EmbedArgs, JobArgs, Only};
-    use crate::cli::compute::PrecisionArg;
+    use super::{EmbedArgs, JobArgs, Only, ShardArg};
+    use crate::cli::array;
+    use crate::cli::compute::{PrecisionArg, VerifyResumeArg};
     use crate::cli::{ConfigFile, Family, InputSettings, OutputSettings, layer};
     use crate::comm::World;
     use crate::error::{Error, Exit, Result};
     use crate::input::views::{Layout, Rule};
-    use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, OutputRequest};
+    use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
     use crate::model::device::Precision;
     use crate::plan::{Kind, Views};
 
@@ -162,8 +193,33 @@ mod engine {
                 .parse::<MaxFailures>()
                 .map_err(|why| usage(Error::new(format!("--max-failures: {why}"))))?,
             round_blocks: run.round_blocks,
-            overwrite: args.overwrite,
+            mode: mode(args).map_err(usage)?,
+            verify_resume: match run.verify_resume.unwrap_or(VerifyResumeArg::All) {
+                VerifyResumeArg::All => VerifyResume::All,
+                VerifyResumeArg::Sample => VerifyResume::Sample,
+                VerifyResumeArg::None => VerifyResume::None,
+            },
+            time_limit: run.time_limit.as_deref().map(time_limit).transpose().map_err(usage)?,
             seal: !args.no_seal,
+        })
+    }
+
+    fn mode(args: &JobArgs) -> Result<Mode> {
+        let overwrite = args.overwrite;
+        Ok(match args.shard {
+            Some(ShardArg::Of(shard)) => Mode::Shard { shard, overwrite },
+            Some(ShardArg::Array) => {
+                Mode::Shard { shard: array::shard(|name| std::env::var(name).ok())?, overwrite }
+            }
+            None if overwrite => Mode::Overwrite,
+            None if args.retry_failed => Mode::RetryFailed,
+            None => Mode::GoOn,
+        })
+    }
+
+    fn time_limit(text: &str) -> Result<Duration> {
+        humantime::parse_duration(text).map_err(|why| {
+            Error::new(format!("--time-limit '{text}': {why}")).hint("for example 3h50m, or 90m")
         })
     }
 

@@ -1,5 +1,7 @@
 //! The command line: one file per command, from what was typed to what it means.
 
+#[cfg(feature = "engine")]
+mod array;
 mod bench;
 mod compute;
 mod doctor;

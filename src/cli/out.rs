@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 
+pub use crate::error::note;
 use crate::error::{Error, Exit, Result};
 
 /// Why printing ended early.
@@ -38,11 +39,6 @@ pub fn to_stdout(body: impl FnOnce(&mut dyn Write) -> std::result::Result<Exit, 
         Err(Stop::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Success),
         Err(Stop::Write(error)) => Err(Error::new(format!("cannot write to standard output: {error}"))),
     }
-}
-
-/// One line on standard error, which may be closed.
-pub fn note(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// `1234567` as `1,234,567`.

@@ -20,7 +20,7 @@ use super::{
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::{Input, Keep, Naming, captions, views};
 use crate::plan::{Blocks, Kind, chunk_rows, default_block_rows, share};
-use crate::store::{DiskNeed, FileShape, GroupShape, Space};
+use crate::store::{DiskNeed, FileShape, GroupShape, OutputPaths, Space};
 use odd::{OddInput, compare_ids};
 use report::{FilePlan, GroupRows, Report};
 use target::Target;
@@ -111,7 +111,8 @@ fn make(args: &PlanArgs, input: &InputSettings, output: &OutputSettings, target:
     let planner = Planner { args, input, output, target };
     let files: Vec<_> = inputs.iter().map(|groups| planner.file(groups)).collect();
     let kind = |groups: &Vec<Input>| groups.first().map_or(Kind::Text, Input::kind);
-    let outputs: Vec<_> = inputs.iter().map(|groups| output.file(target.family, kind(groups))).collect();
+    let paths = |groups| OutputPaths::new(&output.file(target.family, kind(groups)));
+    let outputs: Vec<_> = inputs.iter().map(paths).collect();
     let space = Space::of(&output.dir, &outputs)?;
     let ranks = args.ranks();
     let image = inputs.iter().flatten().find(|input| input.kind().has_views()).filter(|_| args.look > 0);

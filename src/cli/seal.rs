@@ -1,4 +1,4 @@
-//! `hyperslab seal`: the end of a job that ran with `--no-seal`, or whose seal was interrupted.
+//! `hyperslab seal`: the end of a job that ran with `--no-seal` or as an array, or whose seal was interrupted.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::store::Compression;
 
-/// Compress, verify and name outputs whose rows are all committed; needs no GPU and no model
+/// Compress, verify and name outputs whose rows are all committed, by one job or by the tasks of an array;
+/// needs no GPU and no model
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct SealArgs {
@@ -34,7 +35,7 @@ mod engine {
     use crate::cli::{ConfigFile, OutputArgs, layer};
     use crate::comm::World;
     use crate::error::Result;
-    use crate::job::{StopFlag, seal_output};
+    use crate::job::{Stop, seal_output};
     use crate::store::{Compression, OutputPaths};
 
     /// Runs the seal; `say` takes what rank 0 prints. Collective.
@@ -47,7 +48,7 @@ mod engine {
         config: Option<&Path>,
         say: &mut dyn FnMut(&str),
     ) -> Result<()> {
-        let stop = world.agree(StopFlag::install())?;
+        let stop = world.agree(Stop::listen(None))?;
         let compression = world.agree(compression(args, config))?;
         for output in &args.outputs {
             say(&seal_output(world, &OutputPaths::new(output), compression, &stop)?);

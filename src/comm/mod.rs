@@ -17,7 +17,7 @@ use mpi::point_to_point::{Destination, Source};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Root};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, note};
 
 pub use launch::Launcher;
 
@@ -267,7 +267,7 @@ impl World {
     pub fn settle<T>(&self, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(error) if self.size > 1 => {
-                eprintln!("error on rank {}: {error}", self.rank);
+                note(format_args!("error on rank {}: {error}", self.rank));
                 abort(error.exit)
             }
             outcome => self.agree(outcome),
@@ -375,7 +375,7 @@ fn abort_on_panic(rank: usize) {
         if IS_SHIELDED.get() {
             return;
         }
-        eprintln!("rank {rank}: a defect in hyperslab, please report it; the job ends on all ranks");
+        note(format_args!("rank {rank}: a defect in hyperslab, please report it; the job ends on all ranks"));
         report(info);
         abort(Exit::Bug);
     }));

@@ -46,6 +46,30 @@ pub enum Row {
     ViewSet(Vec<View>),
 }
 
+impl Row {
+    /// Adds what it is made from, not where that lies.
+    fn digest(&self, digest: &mut Sha256) {
+        match self {
+            Self::Caption(text) => add_sized(text, digest),
+            Self::View(view) => add_views(std::slice::from_ref(view), digest),
+            Self::ViewSet(views) => add_views(views, digest),
+        }
+    }
+}
+
+fn add_sized(text: &str, digest: &mut Sha256) {
+    digest.update((text.len() as u64).to_le_bytes());
+    digest.update(text);
+}
+
+fn add_views(views: &[View], digest: &mut Sha256) {
+    digest.update((views.len() as u64).to_le_bytes());
+    for view in views {
+        add_sized(&view.path, digest);
+        digest.update(view.bytes.to_le_bytes());
+    }
+}
+
 /// A file of the input as it was when it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cores::Cpus;
 use crate::comm::{self, Launcher, World};
-use crate::error::{Context, Exit, Result};
+use crate::error::{Context, Exit, Result, note};
 use crate::h5;
 use crate::model::device::{self, DeviceRequest, Probe};
 use crate::store::remove;
@@ -100,7 +100,7 @@ pub fn doctor(world: &World, request: &DoctorRequest, watchdog: &Watchdog, print
             doctor.conclude(written);
         }
         // All is told: should the end hang, it is not told again.
-        watchdog.then(|step| eprintln!("{step} did not end in time"));
+        watchdog.then(|step| note(format_args!("{step} did not end in time")));
         print(&doctor.report());
         if !(word.all_are_here && agreed) {
             comm::abort(Exit::Failure);
@@ -109,7 +109,7 @@ pub fn doctor(world: &World, request: &DoctorRequest, watchdog: &Watchdog, print
         && !agreed
     {
         // The others may be inside a collective call that never ends; rank 0 must live to tell.
-        eprintln!("rank {}: {}", world.rank(), error.message);
+        note(format_args!("rank {}: {}", world.rank(), error.message));
         wait_for_the_end();
     }
     Ended { exit: doctor.exit(), in_order }
@@ -184,7 +184,7 @@ impl Doctor<'_> {
         self.watchdog.then(move |step| {
             if rank > 0 {
                 std::thread::sleep(OTHERS_SPEAK_LATER);
-                eprintln!("rank {rank} on {}: {step} did not end in time", host());
+                note(format_args!("rank {rank} on {}: {step} did not end in time", host()));
                 return;
             }
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,28 +12,31 @@ mod output;
 mod pipeline;
 mod prepare;
 mod progress;
+mod recheck;
 mod report;
 mod request;
+mod retry;
 mod rounds;
 mod seal;
 mod shared_file;
-mod signals;
+mod source;
 mod spans;
 mod spool;
 mod start;
+mod stop;
+mod unsealed;
 
 use std::time::Instant;
 
 use crate::comm::World;
 use crate::error::{Context, Result};
-use crate::store::{Committed, Compression, Header, OutputPaths, read_journal, remove};
+use crate::store::{Compression, OutputPaths, remove};
 
-use start::Start;
+use unsealed::Unsealed;
 
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
-pub use signals::StopFlag;
-
-pub use request::{CaptionFile, EmbedRequest, MaxFailures, OutputRequest};
+pub use request::{CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
+pub use stop::Stop;
 
 /// Bytes of computed rows that may wait for their commit, and of a round at most, per rank.
 const ROUND_BYTES_MAX: u64 = 128 << 20;
@@ -44,7 +47,7 @@ const ROUND_BYTES_MAX: u64 = 128 << 20;
 /// # Errors
 /// A failure of any rank, the same on all.
 pub fn embed(world: &World, request: &EmbedRequest, began: Instant, say: &mut dyn FnMut(&str)) -> Result<()> {
-    let stop = world.agree(StopFlag::install())?;
+    let stop = world.agree(Stop::listen(request.time_limit.map(|limit| began + limit)))?;
     let model = model_folder::find_model(world, &request.model)?;
     let device = devices::choose(world, request)?;
     let prepared = prepare::prepare_all(world, request, &model, &device)?;
@@ -73,45 +76,25 @@ pub fn seal_output(
     world: &World,
     paths: &OutputPaths,
     compression: Compression,
-    stop: &StopFlag,
+    stop: &Stop,
 ) -> Result<String> {
     let _lock = prepare::lock(world, paths)?;
-    let read = || {
-        let Some(header) = unsealed(paths)? else { return Ok(Vec::new()) };
-        let opened = start::prepare(paths, Start::Resume, &header)?;
-        let committed = opened.map(|(_, committed)| committed).unwrap_or_default();
-        serde_json::to_vec(&(header, committed)).context(|| "cannot encode the journal")
-    };
-    let bytes = world.from_root(read)?;
-    if bytes.is_empty() {
-        return Ok(format!("{} is complete; nothing to do\n", paths.output.display()));
-    }
-    let (header, committed): (Header, Committed) =
-        serde_json::from_slice(&bytes).context(|| "cannot decode the journal")?;
-    let spool = spool::open(world, &paths.plan)?;
-    world.agree(spool::check_belongs(&spool, &header))?;
-    let tables = spool::broadcast_tables(world, &spool)?;
-    let contents = output::contents(&header, spool.header().kind, &tables, &committed);
-    seal::seal(world, paths, &contents, compression, stop)?;
-    Ok(format!("sealed {}\n", paths.output.display()))
-}
-
-/// The header of a run that waits to be sealed; nothing where the output is complete already. On rank 0.
-fn unsealed(paths: &OutputPaths) -> Result<Option<Header>> {
-    // Left by an `embed` that was killed while it planned; not this run's.
-    remove(&paths.plan_new)?;
-    if !paths.journal.exists() && paths.output.exists() {
-        paths.remove_leftovers()?;
-        return Ok(None);
-    }
-    let (header, ..) = read_journal(&paths.journal).map_err(|error| {
-        error.hint("`hyperslab embed --no-seal` leaves what is sealed here; is this that output's path?")
+    let _locks = prepare::lock_shards(world, paths)?;
+    let found = world.from_root(|| {
+        let found = Unsealed::find(paths)?;
+        serde_json::to_vec(&found).context(|| "cannot encode what waits to be sealed")
     })?;
-    match start::decide(paths, &header, header.overwrites)? {
-        Start::Done => {
-            paths.remove_leftovers()?;
-            Ok(None)
-        }
-        Start::Fresh | Start::Resume => Ok(Some(header)),
-    }
+    let found: Option<Unsealed> =
+        serde_json::from_slice(&found).context(|| "cannot decode what waits to be sealed")?;
+    let Some(all) = found else {
+        return Ok(format!("{} is complete; nothing to do\n", paths.output.display()));
+    };
+    let spool = spool::open(world, &paths.plan)?;
+    world.agree(spool::check_belongs(&spool, &all.header))?;
+    let tables = spool::broadcast_tables(world, &spool)?;
+    let contents = output::contents(world, &all, &spool, &tables)?;
+    seal::seal(world, paths, (&contents, &all.stages), compression, stop)?;
+    let shards = all.stages.iter().filter(|stage| stage.path != paths.partial).count();
+    let of = if shards == 0 { String::new() } else { format!(" from {shards} shards") };
+    Ok(format!("sealed {}{of}\n", paths.output.display()))
 }

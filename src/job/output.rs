@@ -1,5 +1,7 @@
 //! One output, from its start decision to its seal.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,15 +13,18 @@ use super::progress::Progress;
 use super::report::{OutputReport, RankReport, write_run_json};
 use super::request::EmbedRequest;
 use super::rounds::{Limits, Rounds, check_failures};
-use super::signals::StopFlag;
+use super::source::Source;
 use super::spans::{Span, Stopwatch};
 use super::start::{self, Start};
-use super::{ROUND_BYTES_MAX, seal, shared_file};
+use super::stop::Stop;
+use super::unsealed::Unsealed;
+use super::{ROUND_BYTES_MAX, recheck, seal, shared_file};
 use crate::comm::World;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Exit, Result};
+use crate::input::Spool;
 use crate::model::{self, Model};
-use crate::plan::{self, Blocks, Kind, Table};
-use crate::store::{Committed, Contents, Header, Holder, Journal, Stage};
+use crate::plan::{self, Table};
+use crate::store::{Committed, Contents, Digest, Header, Holder, Journal, Replaces, SealedRows, Stage};
 
 /// What every output of a job is run with.
 pub struct OutputJob<'a> {
@@ -28,7 +33,7 @@ pub struct OutputJob<'a> {
     /// The model's folder.
     pub model: &'a Path,
     pub device: &'a RankDevice,
-    pub stop: &'a StopFlag,
+    pub stop: &'a Stop,
 }
 
 impl OutputJob<'_> {
@@ -40,29 +45,35 @@ impl OutputJob<'_> {
         let mut watch = Stopwatch::start_at(Span::Start, began);
         let world = self.world;
         let output = prepared.paths.output.clone();
-        let (journal, committed) = self.open_journal(&prepared)?;
+        let (mut journal, mut committed) = self.open_journal(&prepared)?;
         if prepared.start == Start::Done {
             return Ok(format!("{} is complete; nothing to do\n", output.display()));
         }
-        let blocks = prepared.header.blocks();
+        let (paths, header) = (&prepared.paths, &prepared.header);
+        if prepared.start == Start::Resume {
+            let which = self.request.verify_resume;
+            recheck::withdraw_damaged(world, (paths, header), which, &mut journal, &mut committed)?;
+        }
         let mut report = OutputReport {
-            rows: blocks.rows(),
+            rows: rows_of(&header.shape().rows),
             assets_left_out: prepared.spool.header().assets_left_out,
             blocks_skipped: committed.digests.len() as u64,
-            fingerprint: prepared.header.fingerprint.digest().to_string(),
+            fingerprint: header.fingerprint.digest().to_string(),
             program: crate::PROGRAM.to_owned(),
+            shard: header.shard,
             ..OutputReport::default()
         };
-        self.announce(&prepared, &report, &blocks);
+        self.announce(&prepared, &report);
         let (committed, rows_here) = self.compute(&prepared, journal, committed, &mut report, &mut watch)?;
-        if self.request.seal {
+        report.count_failures(&committed);
+        if self.request.seal && header.shard.is_none() {
             watch.switch(Span::Seal);
-            let kind = prepared.spool.header().kind;
-            let contents = contents(&prepared.header, kind, &prepared.tables, &committed);
-            seal::seal(world, &prepared.paths, &contents, self.request.compression, self.stop)?;
+            let all = Unsealed::whole(paths, header.clone(), committed);
+            let contents = contents(world, &all, &prepared.spool, &prepared.tables)?;
+            let compression = self.request.compression;
+            seal::seal(world, paths, (&contents, &all.stages), compression, self.stop)?;
             report.sealed = true;
         }
-        report.count_failures(&committed);
         report.add_ranks(self.gather_ranks(rows_here, watch, began)?);
         if world.is_root() {
             report.output_bytes = std::fs::metadata(&output).map_or(0, |metadata| metadata.len());
@@ -71,7 +82,8 @@ impl OutputJob<'_> {
                 tracing::warn!("{error}");
             }
         }
-        drop(prepared.lock);
+        // Held until here.
+        drop((prepared.lock, prepared.plan_use));
         Ok(format!("{}\n{}", output.display(), report.summary(&output)))
     }
 
@@ -90,17 +102,19 @@ impl OutputJob<'_> {
         Ok((journal, committed))
     }
 
-    fn announce(&self, prepared: &Prepared, report: &OutputReport, blocks: &Blocks) {
+    fn announce(&self, prepared: &Prepared, report: &OutputReport) {
         if self.world.is_root() {
+            let own = prepared.header.own_blocks();
+            let shard = prepared.header.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
             tracing::info!(
-                "{}: rows {}, assets {}, blocks {} of {} rows: {} skipped (committed before), {} to compute",
+                "{}{shard}: rows {}, assets {}, blocks {} of {} rows: {} skipped (committed before), {} to compute",
                 prepared.paths.output.display(),
-                blocks.rows(),
+                report.rows,
                 prepared.tables.iter().map(Table::len).sum::<usize>(),
-                blocks.count(),
-                blocks.block_rows(),
+                own.end - own.start,
+                prepared.header.block_rows,
                 report.blocks_skipped,
-                blocks.count() - report.blocks_skipped,
+                own.end - own.start - report.blocks_skipped,
             );
             if let Some(left_out) = report.left_out() {
                 tracing::info!("left out: {left_out}");
@@ -127,38 +141,40 @@ impl OutputJob<'_> {
         watch: &mut Stopwatch,
     ) -> Result<(Committed, u64)> {
         let (world, header) = (self.world, &prepared.header);
-        let blocks = header.blocks();
-        let done: Vec<_> = committed.digests.keys().map(|&block| block..block + 1).collect();
-        let pending = plan::pending(0..blocks.count(), &done);
+        let (blocks, own) = (header.blocks(), header.own_blocks());
+        let pending = committed.pending(own.clone());
         let limits = self.limits(header);
         check_failures(&committed, limits.failures).map_err(Error::on_all_ranks)?;
         if pending.is_empty() {
             return Ok((committed, 0));
         }
+        world.agree(self.stop.asked().map_or(Ok(()), |why| Err(why.error("nothing was computed"))))?;
         // Before the stage: a model that does not load must not leave a run behind.
         let model = self.load_model(prepared)?;
+        let sealed = self.open_sealed(prepared)?;
         let (stage, journal) = self.open_stage(prepared, journal)?;
         let share = plan::share(&pending, world.rank() as u64, world.size() as u64);
         // Before the model thread starts its own watch, so that no time counts twice.
         watch.switch(Span::Write);
         let compute_began = Instant::now();
-        let pipeline = self.start_pipeline(prepared, model, share.clone(), limits)?;
+        let pipeline = self.start_pipeline(prepared, model, (share.clone(), sealed.as_ref()), limits)?;
         let rows_before = committed.rows(&blocks);
         let label = prepared.header.fingerprint.parts.get("kind").map_or("embed", String::as_str);
-        let mut progress = Progress::new(label, blocks.rows(), rows_before, world.is_root());
-        let stop = self.stop;
+        let mut progress = Progress::new(label, report.rows, rows_before, world.is_root());
         let mut rounds = Rounds {
             world,
             stage: &stage,
             journal,
             blocks: &blocks,
+            own,
             stored: header.stored,
             limits,
-            stop,
+            stop: self.stop,
             committed,
             rows_here: 0,
         };
-        rounds.run(plan::Runs::new(share), &pipeline, &mut progress)?;
+        let source = Source { pipeline: &pipeline, sealed: sealed.as_ref() };
+        rounds.run(plan::Runs::new(share), &source, &mut progress)?;
         let compute_s = compute_began.elapsed().as_secs_f64();
         // While the model thread ran, its own spans tell where the time went.
         watch.replace(compute_began, &pipeline.finish()?);
@@ -168,6 +184,18 @@ impl OutputJob<'_> {
         report.blocks_computed = committed.digests.len() as u64 - report.blocks_skipped;
         report.rows_per_s = report.rows_computed as f64 / compute_s.max(1e-9);
         Ok((committed, rows_here))
+    }
+
+    /// The output whose failed items are embedded again, if that is what this run does.
+    fn open_sealed(&self, prepared: &Prepared) -> Result<Option<SealedRows>> {
+        let header = &prepared.header;
+        let open = || match header.replaces {
+            Replaces::Failures { .. } => {
+                SealedRows::open(&prepared.paths.output, &header.groups, header.blocks()).map(Some)
+            }
+            Replaces::Nothing | Replaces::Output => Ok(None),
+        };
+        self.world.agree(open())
     }
 
     /// Opens the stage of a resume, or creates it and then the journal that gives it meaning.
@@ -192,7 +220,7 @@ impl OutputJob<'_> {
         let fits = (ROUND_BYTES_MAX / block_bytes.max(1)).max(1);
         Limits {
             round_blocks: self.request.round_blocks.map_or(fits, |blocks| blocks.clamp(1, fits)),
-            failures: self.request.max_failures.of(header.blocks().rows()),
+            failures: self.request.max_failures.of(rows_of(&header.shape().rows)),
         }
     }
 
@@ -210,9 +238,18 @@ impl OutputJob<'_> {
         &self,
         prepared: &Prepared,
         model: Model,
-        share: Vec<std::ops::Range<u64>>,
+        (share, sealed): (Vec<Range<u64>>, Option<&SealedRows>),
         limits: Limits,
     ) -> Result<Pipeline> {
+        let again = sealed.map(|sealed| {
+            let failed = |block| Some((block, sealed.failed_of(block)?));
+            share.iter().cloned().flatten().filter_map(failed).collect::<BTreeMap<_, _>>()
+        });
+        // Of a sealed file, the blocks in which nothing failed are not computed.
+        let share = match &again {
+            Some(again) => again.keys().map(|&block| block..block + 1).collect(),
+            None => share,
+        };
         let renders = prepared.spool.header().source.renders.clone().unwrap_or_default();
         let settings = PipelineSettings {
             renders,
@@ -220,6 +257,7 @@ impl OutputJob<'_> {
             decode_threads: self.device.decode_threads.max(1),
             model_threads: self.request.threads,
             blocks_ahead: limits.round_blocks as usize,
+            again,
         };
         let started = Pipeline::start(Arc::clone(&prepared.spool), share, model, settings);
         self.world.agree(started)
@@ -244,15 +282,34 @@ impl OutputJob<'_> {
     }
 }
 
-/// What the sealed file of a journal holds.
+/// The number of rows in a range.
+fn rows_of(rows: &Range<u64>) -> u64 {
+    rows.end - rows.start
+}
+
+/// What the file holds that is sealed from these stages. Collective.
+///
+/// # Errors
+/// The spool cannot be read.
 pub fn contents<'a>(
-    header: &'a Header,
-    kind: Kind,
+    world: &World,
+    all: &'a Unsealed,
+    spool: &Spool,
     tables: &'a [Table],
-    committed: &'a Committed,
-) -> Contents<'a> {
-    Contents {
-        kind,
+) -> Result<Contents<'a>> {
+    let (header, committed) = (&all.header, &all.committed);
+    let digest = world.from_root(|| {
+        let digest = spool.digest_without(|row| committed.failures.contains_key(&row))?;
+        Ok(digest.to_vec())
+    })?;
+    let embedded_input =
+        digest.try_into().map_err(|_| Error::new("a digest of another length").exit(Exit::Bug))?;
+    let truncated_before = match header.replaces {
+        Replaces::Failures { truncated } => truncated,
+        Replaces::Nothing | Replaces::Output => 0,
+    };
+    Ok(Contents {
+        kind: spool.header().kind,
         groups: &header.groups,
         tables,
         blocks: header.blocks(),
@@ -260,5 +317,7 @@ pub fn contents<'a>(
         stored: header.stored,
         fingerprint: &header.fingerprint,
         committed,
-    }
+        truncated: truncated_before + committed.truncated.values().sum::<u64>(),
+        embedded_input: Digest(embedded_input),
+    })
 }

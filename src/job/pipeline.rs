@@ -46,6 +46,8 @@ pub struct PipelineSettings {
     pub model_threads: usize,
     /// Finished blocks that may wait for the main thread.
     pub blocks_ahead: usize,
+    /// By block, the rows within it that are to be embedded again; none where all rows are embedded.
+    pub again: Option<BTreeMap<u64, Vec<usize>>>,
 }
 
 /// A block's vectors `[rows, dim]`, and which of its rows have none.
@@ -97,7 +99,8 @@ impl Pipeline {
         // Only the decoding threads hold this end: when they are gone, the feeder must notice.
         drop(items);
         let batching = settings.batching;
-        let feeder = Feeder { spool, batching, windows: window_sender, items: item_sender };
+        let again = settings.again;
+        let feeder = Feeder { spool, batching, again, windows: window_sender, items: item_sender };
         pipeline.other_threads.push(spawn("feed", move || feeder.run(share))?);
         let (mut embedder, threads) = (model.embedder, settings.model_threads);
         let ending = Arc::clone(&pipeline.ending);
@@ -191,12 +194,17 @@ struct Window {
     block_rows: usize,
     /// The window's rows within the block.
     rows: Range<usize>,
+    /// How many of them are prepared.
+    prepared: usize,
+    /// The rows that are embedded again; none where all are embedded.
+    again: Option<Vec<usize>>,
     slots: Receiver<Slot>,
 }
 
 struct Feeder {
     spool: Arc<Spool>,
     batching: Batching,
+    again: Option<BTreeMap<u64, Vec<usize>>>,
     windows: Sender<Result<Window>>,
     items: Sender<Task>,
 }
@@ -221,12 +229,26 @@ impl Feeder {
 
     fn feed(&self, block: u64, rows: Vec<Row>) -> Option<()> {
         let block_rows = rows.len();
-        let mut rows = rows.into_iter();
+        let again = self.again.as_ref().map(|again| again.get(&block).cloned().unwrap_or_default());
+        let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
         for range in self.batching.windows(block_rows) {
-            let (done, slots) = bounded(range.len());
-            let items = rows.by_ref().take(range.len());
-            self.windows.send(Ok(Window { block, block_rows, rows: range, slots })).ok()?;
-            for (slot, row) in items.enumerate() {
+            let prepared = match &again {
+                Some(failed) => self.batching.again(range.clone(), failed),
+                None => range.clone().collect(),
+            };
+            let (done, slots) = bounded(prepared.len());
+            let window = Window {
+                block,
+                block_rows,
+                rows: range.clone(),
+                prepared: prepared.len(),
+                again: again.clone(),
+                slots,
+            };
+            self.windows.send(Ok(window)).ok()?;
+            for row in prepared {
+                let slot = row - range.start;
+                let row = rows[row].take()?;
                 self.items.send(Task { slot, row, done: done.clone() }).ok()?;
             }
         }
@@ -366,7 +388,7 @@ impl ModelThread<'_> {
         let mut slots: Vec<Option<Prepared>> = window.rows.clone().map(|_| None).collect();
         // In order of rows, whatever the order in which decoding threads finish: files must not depend on it.
         let mut failures = BTreeMap::new();
-        for (slot, outcome) in window.slots.iter().take(slots.len()) {
+        for (slot, outcome) in window.slots.iter().take(window.prepared) {
             match outcome {
                 Ok(Ready { prepared, left_out }) => {
                     slots[slot] = Some(prepared);
@@ -377,7 +399,13 @@ impl ModelThread<'_> {
             }
         }
         watch.switch(Span::Model);
-        block.truncated += slots.iter().flatten().filter(|item| item.is_cut()).count() as u64;
+        // What had its vector before is counted already.
+        let counts =
+            |slot: usize| window.again.as_ref().is_none_or(|rows| rows.contains(&(window.rows.start + slot)));
+        let cut = |(slot, item): (usize, &Option<Prepared>)| {
+            counts(slot) && item.as_ref().is_some_and(Prepared::is_cut)
+        };
+        block.truncated += slots.iter().enumerate().filter(|slot| cut(*slot)).count() as u64;
         let tokens: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(Prepared::tokens)).collect();
         for batch in self.batching.batches(&tokens) {
             let items: Vec<_> = batch.iter().map(|&slot| slots[slot].take()).collect();

@@ -1,16 +1,18 @@
 //! Before anything is computed: every output planned, locked and decided about, so that what is wrong
 //! with the last one is known at once and not after hours.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
 use super::ROUND_BYTES_MAX;
 use super::devices::RankDevice;
-use super::request::{EmbedRequest, OutputRequest};
-use super::start::Start;
-use super::{batches, spool, start};
+use super::request::{EmbedRequest, Mode, OutputRequest};
+use super::spool::Planned;
+use super::start::{Decision, Start};
+use super::{batches, retry, spool, start};
 use crate::comm::{World, shielded};
 use crate::error::{Context, Error, Result};
 use crate::hub::ModelFolder;
@@ -18,7 +20,8 @@ use crate::input::Spool;
 use crate::model::{self, Description, Modality};
 use crate::plan::{Batching, Table};
 use crate::store::{
-    Digest, DiskNeed, FileShape, Fingerprint, GroupShape, Header, Lock, OutputPaths, Space, remove,
+    Digest, DiskNeed, FileShape, Fingerprint, GroupShape, Header, Lock, OutputPaths, PlanUse, Replaces,
+    Space, remove,
 };
 
 /// An output that is ready to be computed.
@@ -26,6 +29,8 @@ pub struct Prepared {
     pub paths: OutputPaths,
     /// On rank 0.
     pub lock: Option<Lock>,
+    /// A shard's, on rank 0.
+    pub plan_use: Option<PlanUse>,
     pub header: Header,
     pub spool: Arc<Spool>,
     /// Of each group.
@@ -39,9 +44,15 @@ impl Prepared {
     /// What decides about the size of its files.
     fn shape(&self) -> FileShape {
         let kind = self.spool.header().kind;
+        let shape = self.header.shape();
+        // A shard has some of the rows.
+        let group = |(table, (_, rows)): (&Table, (&str, Range<u64>))| GroupShape {
+            rows: rows.end - rows.start,
+            ..GroupShape::of(kind, table)
+        };
         FileShape {
             kind,
-            groups: self.tables.iter().map(|table| GroupShape::of(kind, table)).collect(),
+            groups: self.tables.iter().zip(shape.parts()).map(group).collect(),
             dim: self.header.dim,
             block_rows: self.header.block_rows,
             // It is there already, and taken off the free space.
@@ -126,12 +137,12 @@ fn check_disk(request: &EmbedRequest, prepared: &[Prepared]) -> Result<()> {
         .iter()
         .map(|output| DiskNeed::of(&output.shape(), output.header.stored, request.compression))
         .collect();
-    let outputs: Vec<PathBuf> = unfinished.iter().map(|output| output.paths.output.clone()).collect();
-    let folder = outputs.first().and_then(|output| output.parent()).unwrap_or(Path::new("."));
+    let paths: Vec<OutputPaths> = unfinished.iter().map(|output| output.paths.clone()).collect();
+    let folder = paths.first().and_then(|paths| paths.output.parent()).unwrap_or(Path::new("."));
     // Without a seal the files stay side by side as they are while running.
-    let need =
-        if request.seal { DiskNeed::most_in_turn(&needs) } else { needs.iter().map(DiskNeed::running).sum() };
-    Space::of(folder, &outputs)?.refuse_short(need)
+    let seals = request.seal && request.mode.shard().is_none();
+    let need = if seals { DiskNeed::most_in_turn(&needs) } else { needs.iter().map(DiskNeed::running).sum() };
+    Space::of(folder, &paths)?.refuse_short(need)
 }
 
 /// A block is held in memory and written in one piece.
@@ -162,6 +173,16 @@ pub fn lock(world: &World, paths: &OutputPaths) -> Result<Option<Lock>> {
     world.agree(lock)
 }
 
+/// Takes the locks of all shards of an output on rank 0, so that none is at work. Collective.
+///
+/// # Errors
+/// A task of the array holds one.
+pub fn lock_shards(world: &World, paths: &OutputPaths) -> Result<Vec<Lock>> {
+    let lock = |shard| Lock::acquire(&OutputPaths::of_shard(&paths.output, Some(shard)).lock);
+    let locks = || paths.shards()?.into_iter().map(lock).collect();
+    world.agree(if world.is_root() { locks() } else { Ok(Vec::new()) })
+}
+
 /// Makes the folder of an output. On rank 0.
 fn make_folder(paths: &OutputPaths) -> Result<()> {
     let folder = paths.output.parent().unwrap_or(Path::new(""));
@@ -188,10 +209,14 @@ impl Common<'_> {
     }
 
     fn prepare(&self, output: &OutputRequest) -> Result<Prepared> {
-        let world = self.world;
-        let paths = OutputPaths::new(&output.output);
+        let (world, mode) = (self.world, self.request.mode);
+        let paths = OutputPaths::of_shard(&output.output, mode.shard());
         world.agree(if world.is_root() { make_folder(&paths) } else { Ok(()) })?;
         let lock = lock(world, &paths)?;
+        if mode == Mode::Overwrite {
+            // They are discarded: none may be at work. Released at once, as shards stay away from this lock.
+            drop(lock_shards(world, &paths)?);
+        }
         let prepared = self.prepare_locked(output, &paths);
         if prepared.is_err() && world.is_root() {
             // What was refused leaves nothing behind.
@@ -202,7 +227,7 @@ impl Common<'_> {
 
     fn prepare_locked(&self, output: &OutputRequest, paths: &OutputPaths) -> Result<Prepared> {
         let (world, request) = (self.world, self.request);
-        let spool = spool::make_or_open(world, output, paths, request.overwrite)?;
+        let Planned { spool, plan_use } = spool::make_or_open(world, output, paths, request.mode)?;
         let tables = spool::broadcast_tables(world, &spool)?;
         if spool.blocks().rows() == 0 {
             return Err(Error::new(format!("there is nothing to embed for {}", paths.output.display()))
@@ -213,22 +238,32 @@ impl Common<'_> {
         let dim = request.options.dim.or(self.description.dim(modality)).unwrap_or_default();
         let (folder, description) = (&self.model.path, &self.description);
         let batching = batches::choose(world, request, output.kind, self.device, folder, description)?;
-        let header = Header {
+        let mut header = Header {
             fingerprint: self.fingerprint(output, &spool, (modality, dim), batching)?,
             groups: spool.header().groups.clone(),
             block_rows: spool.header().block_rows,
             dim: dim as u64,
             stored: request.stored,
-            overwrites: request.overwrite,
+            shard: request.mode.shard(),
+            replaces: Replaces::Nothing,
         };
         world.agree(check_block(&header))?;
         let decided = world.from_root(|| {
-            let start = start::decide(paths, &header, request.overwrite)?;
-            serde_json::to_vec(&start).context(|| "cannot encode the decision")
+            let decision = match request.mode {
+                Mode::RetryFailed => retry::decide(paths, &header, &spool, &tables)?,
+                mode => start::decide(paths, &header, mode)?,
+            };
+            if let (Some(plan_use), false) = (&plan_use, decision.start == Start::Done) {
+                start::adopt_plan(paths)?;
+                plan_use.share();
+            }
+            serde_json::to_vec(&decision).context(|| "cannot encode the decision")
         })?;
-        let start = serde_json::from_slice(&decided).context(|| "cannot decode the decision")?;
+        let Decision { start, replaces } =
+            serde_json::from_slice(&decided).context(|| "cannot decode the decision")?;
+        header.replaces = replaces;
         let paths = paths.clone();
-        Ok(Prepared { paths, lock: None, header, spool, tables, start, modality, batching })
+        Ok(Prepared { paths, lock: None, plan_use, header, spool, tables, start, modality, batching })
     }
 
     /// What this output's vectors depend on.
@@ -249,7 +284,7 @@ impl Common<'_> {
         let preprocessing = self.world.agree(preprocessing)?.provenance;
         let mut parts = vec![
             ("kind", output.kind_name()),
-            ("plan_sha256", Digest(spool.digest()).to_string()),
+            (spool::PLAN, Digest(spool.digest()).to_string()),
             ("weights_sha256", self.weights_sha256.clone()),
             ("tokenizer_sha256", self.tokenizer_sha256.clone()),
             ("preprocessing", preprocessing),

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spans::Spans;
 use crate::error::{Context, Result};
+use crate::plan::Shard;
 use crate::store::{Committed, rename_durably};
 
 /// One rank's place and time.
@@ -54,6 +55,9 @@ pub struct OutputReport {
     pub spans: Spans,
     /// End of the run, in seconds since 1970.
     pub ended_unix_s: u64,
+    /// Which shard's rows these are, of an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     pub sealed: bool,
     pub output_bytes: u64,
     pub fingerprint: String,
@@ -67,7 +71,7 @@ impl OutputReport {
         let partly = committed.failures.values().filter(|error| error.has_vector()).count() as u64;
         self.failed_items = committed.failures.len() as u64 - partly;
         self.partly_failed_items = partly;
-        self.truncated_items = committed.truncated;
+        self.truncated_items = committed.truncated.values().sum();
         for error in committed.failures.values() {
             *self.failures.entry(error.kind.to_string()).or_default() += 1;
         }
@@ -135,23 +139,31 @@ impl OutputReport {
                 self.wall_s
             ),
         );
-        let state = if self.sealed {
-            format!("{} ({})", output.display(), HumanBytes(self.output_bytes))
-        } else {
-            format!("committed, not sealed: run `hyperslab seal {}`", output.display())
-        };
-        line("file", state);
+        let output = output.display();
+        line(
+            "file",
+            match self.shard {
+                _ if self.sealed => format!("{output} ({})", HumanBytes(self.output_bytes)),
+                None => format!("committed, not sealed: run `hyperslab seal {output}`"),
+                Some(shard) => {
+                    format!("shard {shard} is committed: `hyperslab seal {output}` joins all of them")
+                }
+            },
+        );
         text
     }
 }
 
 /// Writes the report of an output into `run.json` beside it, which holds the last run of every output of
-/// that folder.
+/// that folder. Shards, which may end at one time, have a file each.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_run_json(output: &Path, report: &OutputReport) -> Result<()> {
-    let path = output.with_file_name("run.json");
+    let path = match report.shard {
+        None => output.with_file_name("run.json"),
+        Some(Shard { number, of }) => output.with_file_name(format!("run.shard-{number}-of-{of}.json")),
+    };
     let mut all: BTreeMap<String, serde_json::Value> =
         std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let what = || format!("cannot write {}", path.display());

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::input::Ids;
 use crate::input::views::Layout;
 use crate::model::Options;
 use crate::model::device::{DeviceRequest, Precision};
-use crate::plan::{Kind, Views};
-use crate::store::Compression;
+use crate::plan::{Kind, Shard, Views};
 use crate::store::schema::StoredType;
+use crate::store::{Compression, Replaces};
 
 /// One job: one model, and the outputs to make with it, in this order.
 #[derive(Clone, Debug)]
@@ -36,10 +37,56 @@ pub struct EmbedRequest {
     pub max_failures: MaxFailures,
     /// Most blocks per rank between two commits; `None`: as memory allows.
     pub round_blocks: Option<u64>,
-    /// Replace what is there instead of going on from it.
-    pub overwrite: bool,
+    pub mode: Mode,
+    /// Which of the committed blocks a resume checks.
+    pub verify_resume: VerifyResume,
+    /// When the job ends by itself, to be resumed, if it is not done: from its start on.
+    pub time_limit: Option<Duration>,
     /// Seal when all rows are committed; otherwise leave that to `hyperslab seal`.
     pub seal: bool,
+}
+
+/// What a job is to do about what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Go on from what an unfinished run of the same settings has left, or begin.
+    GoOn,
+    /// Begin anew; an output is replaced once the new one is complete.
+    Overwrite,
+    /// Embed the failed items of a complete output again, and replace it.
+    RetryFailed,
+    /// One task of an array: its blocks alone, into a stage of its own. `overwrite` discards what the shard
+    /// has left, and lets the seal replace an output.
+    Shard { shard: Shard, overwrite: bool },
+}
+
+impl Mode {
+    /// Whether what is there is discarded.
+    pub fn overwrites(self) -> bool {
+        matches!(self, Self::Overwrite | Self::Shard { overwrite: true, .. })
+    }
+
+    pub fn shard(self) -> Option<Shard> {
+        if let Self::Shard { shard, .. } = self { Some(shard) } else { None }
+    }
+
+    /// Whether an unfinished run that replaces so much is what this one would go on with.
+    pub fn goes_on_from(self, replaces: Replaces) -> bool {
+        match self {
+            Self::RetryFailed => matches!(replaces, Replaces::Failures { .. }),
+            _ if self.overwrites() => replaces == Replaces::Output,
+            _ => true,
+        }
+    }
+}
+
+/// Which of the committed blocks are read again on a resume, and compared with their digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyResume {
+    All,
+    /// One of 16, evenly spread.
+    Sample,
+    None,
 }
 
 /// A file of captions, and where their vectors go.

@@ -1,17 +1,18 @@
 //! Rounds: one run of blocks per rank, written together, read back, made durable, and only then counted.
 
-use std::time::Instant;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::pipeline::Pipeline;
 use super::progress::Progress;
-use super::signals::StopFlag;
+use super::source::Source;
+use super::stop::{Stop, Why};
 use crate::comm::World;
 use crate::error::{Context, Error, Exit, Result};
 use crate::plan::{Blocks, Runs};
 use crate::store::schema::StoredType;
-use crate::store::{Committed, Failure, Journal, Record, Stage, StoredRows, check_digests};
+use crate::store::{Committed, Entry, Failure, Journal, Record, Stage, StoredRows, check_digests};
 
 /// The share of the time between two commits that a commit may cost.
 const COMMIT_SHARE_MAX: f64 = 0.02;
@@ -35,9 +36,11 @@ pub struct Rounds<'a> {
     /// On rank 0.
     pub journal: Option<Journal>,
     pub blocks: &'a Blocks,
+    /// Those that this run commits.
+    pub own: Range<u64>,
     pub stored: StoredType,
     pub limits: Limits,
-    pub stop: &'a StopFlag,
+    pub stop: &'a Stop,
     /// What is committed so far, on every rank.
     pub committed: Committed,
     /// Rows that this rank computed and that are committed.
@@ -49,8 +52,8 @@ pub struct Rounds<'a> {
 struct Report {
     /// This rank's run; no digests, no blocks.
     record: Record,
-    /// Whether this rank was asked to stop.
-    stop: bool,
+    /// Whether and why this rank was asked to stop, or would not begin another round.
+    stop: Option<Why>,
     /// Blocks per rank in the next round; rank 0's word counts.
     next_round_blocks: u64,
 }
@@ -67,16 +70,21 @@ impl Rounds<'_> {
     ///
     /// # Errors
     /// A failure of any rank, the same on all; with [`Exit::Resume`] where the job was asked to stop.
-    pub fn run(&mut self, mut runs: Runs, pipeline: &Pipeline, progress: &mut Progress) -> Result<()> {
+    pub fn run(&mut self, mut runs: Runs, source: &Source<'_>, progress: &mut Progress) -> Result<()> {
         let begin = Instant::now();
         let mut blocks_done = 0;
         let mut round_blocks = 1;
         let mut commit_s = 0.0;
         loop {
-            let run = self.next_run(&mut runs, round_blocks, pipeline);
+            let round_begin = Instant::now();
+            let run = self.next_run(&mut runs, round_blocks, source);
             let run = self.world.agree(run)?;
             let next_round_blocks = self.next_round_blocks(begin, blocks_done, commit_s);
-            let report = Report { record: run.record, stop: self.stop.is_set(), next_round_blocks };
+            // Another round, from its first block to its commit.
+            let next_s = round_begin.elapsed().as_secs_f64() * next_round_blocks as f64 / round_blocks as f64
+                + 2.0 * commit_s;
+            let stop = self.stop.asked_before(Duration::from_secs_f64(next_s));
+            let report = Report { record: run.record, stop, next_round_blocks };
             blocks_done += report.record.digests.len() as u64;
             let rows = (run.rows.bytes.len() / self.stage.row_bytes().max(1)) as u64;
             let reports = self.exchange(&report)?;
@@ -89,21 +97,18 @@ impl Rounds<'_> {
             self.rows_here += rows;
             round_blocks = reports.first().map_or(1, |report| report.next_round_blocks);
             progress.set(self.committed.rows(self.blocks));
-            self.check_limits(reports.iter().any(|report| report.stop)).map_err(Error::on_all_ranks)?;
+            let stop = reports.iter().find_map(|report| report.stop);
+            self.check_limits(stop).map_err(Error::on_all_ranks)?;
         }
     }
 
     /// Waits for this rank's next run: empty when its share is done.
-    fn next_run(&self, runs: &mut Runs, round_blocks: u64, pipeline: &Pipeline) -> Result<Run> {
+    fn next_run(&self, runs: &mut Runs, round_blocks: u64, source: &Source<'_>) -> Result<Run> {
         let Some(range) = runs.next_run(round_blocks) else { return Ok(Run::default()) };
         let rows = StoredRows { start: self.blocks.range(range.start).start, bytes: Vec::new() };
         let mut run = Run { record: Record { first_block: range.start, ..Record::default() }, rows };
         for block in range {
-            let Some(done) = pipeline.next_block() else {
-                return Err(Error::new("the model thread ended before its share was done").exit(Exit::Bug));
-            };
-            let done = done?;
-            debug_assert_eq!(done.block, block, "blocks arrive in the order of the share");
+            let done = source.block(block)?;
             let start = self.blocks.range(block).start;
             let failed = done.failures.iter().filter(|(_, error)| !error.has_vector());
             let failed: Vec<usize> = failed.map(|(row, _)| *row).collect();
@@ -113,7 +118,7 @@ impl Rounds<'_> {
             let failures =
                 done.failures.into_iter().map(|(row, error)| Failure { row: start + row as u64, error });
             run.record.failures.extend(failures);
-            run.record.truncated += done.truncated;
+            run.record.truncated.push(done.truncated);
         }
         Ok(run)
     }
@@ -151,7 +156,8 @@ impl Rounds<'_> {
             .map(|report| report.record.clone())
             .filter(|record| !record.digests.is_empty())
             .collect();
-        let appended = self.journal.as_mut().map_or(Ok(()), |journal| journal.append(&records));
+        let entries: Vec<Entry> = records.iter().cloned().map(Entry::Committed).collect();
+        let appended = self.journal.as_mut().map_or(Ok(()), |journal| journal.append(&entries));
         self.world.agree(appended)?;
         for record in records {
             self.committed.add(record);
@@ -184,13 +190,13 @@ impl Rounds<'_> {
     }
 
     /// Whether the job may go on after this round.
-    fn check_limits(&self, stop: bool) -> Result<()> {
+    fn check_limits(&self, stop: Option<Why>) -> Result<()> {
         check_failures(&self.committed, self.limits.failures)?;
-        if stop && (self.committed.digests.len() as u64) < self.blocks.count() {
-            let (done, blocks) = (self.committed.digests.len(), self.blocks.count());
-            return Err(stopped(&format!("{done} of {blocks} blocks are committed")));
+        let (done, blocks) = (self.committed.digests.len() as u64, self.own.end - self.own.start);
+        match stop {
+            Some(why) if done < blocks => Err(why.error(&format!("{done} of {blocks} blocks are committed"))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -209,11 +215,4 @@ pub fn check_failures(committed: &Committed, limit: u64) -> Result<()> {
         "failed items: {failures}, more than --max-failures allows ({limit}); the last one, row {row}: {error}"
     ))
     .hint("mend the input and start again with --overwrite, or raise --max-failures and go on"))
-}
-
-/// The error of a job that was asked to stop; `done` says how far it has come.
-pub fn stopped(done: &str) -> Error {
-    Error::new(format!("stopped by a signal; {done}"))
-        .exit(Exit::Resume)
-        .hint("run the same command again: it goes on from there")
 }

@@ -1,34 +1,34 @@
 //! The seal: from a fully committed stage to the output under its own name.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::progress::Progress;
-use super::rounds::stopped;
 use super::shared_file;
-use super::signals::StopFlag;
+use super::stop::{Stop, Why};
 use crate::comm::World;
 use crate::error::{Error, Exit, Result};
 use crate::h5::ParallelFile;
 use crate::plan;
 use crate::store::{
-    Compression, Contents, Embeddings, OutputPaths, SealedFile, Stage, StoredRows, check_digests, remove,
-    rename_durably, save_metadata, sealed_fingerprint, verify_tables,
+    Compression, Contents, Embeddings, OutputPaths, SealedFile, StageFile, StageReader, Stages, StoredRows,
+    check_digests, remove, rename_durably, save_metadata, sealed_fingerprint, verify_tables,
 };
 
 /// A rank reads, checks and compresses about so many bytes between two collective calls.
 const PIECE_BYTES: u64 = 32 << 20;
 
-/// Makes the output from a stage whose every block is committed, and removes what stood beside it.
+/// Makes the output from stages whose every block is committed, and removes what stood beside it.
 /// Collective.
 ///
 /// # Errors
-/// A block that no longer has its digest, a full disk, or what HDF5 reports; the stage stays as it is.
+/// A block that no longer has its digest, a full disk, or what HDF5 reports; the stages stay as they are.
 pub fn seal(
     world: &World,
     paths: &OutputPaths,
-    contents: &Contents<'_>,
+    (contents, stages): (&Contents<'_>, &[StageFile]),
     compression: Compression,
-    stop: &StopFlag,
+    stop: &Stop,
 ) -> Result<()> {
     let missing = contents.blocks.count() - contents.committed.digests.len() as u64;
     if missing > 0 {
@@ -40,15 +40,18 @@ pub fn seal(
         .hint("run `hyperslab embed` again: it goes on from the last committed round")
         .on_all_ranks());
     }
-    let sealer = Sealer { world, paths, contents, stop };
-    let outcome = match compression {
-        Compression::None => sealer.adopt(),
-        Compression::Gzip(level) => sealer.compress(level),
+    let sealer = Sealer { world, paths, contents, stages, stop };
+    let outcome = match (compression, stages) {
+        (Compression::None, [stage]) => sealer.adopt(stage),
+        _ => {
+            let outcome = sealer.write_anew(compression);
+            if outcome.is_err() && world.is_root() {
+                // Half a file is of no use; its space may be what is missing.
+                let _ = remove(&paths.tmp);
+            }
+            outcome
+        }
     };
-    if outcome.is_err() && world.is_root() && matches!(compression, Compression::Gzip(_)) {
-        // Half a file is of no use; its space may be what is missing.
-        let _ = remove(&paths.tmp);
-    }
     outcome?;
     let removed = if world.is_root() { paths.remove_leftovers() } else { Ok(()) };
     world.agree(removed)
@@ -58,38 +61,42 @@ struct Sealer<'a> {
     world: &'a World,
     paths: &'a OutputPaths,
     contents: &'a Contents<'a>,
-    stop: &'a StopFlag,
+    /// In order of their blocks, of which they have all.
+    stages: &'a [StageFile],
+    stop: &'a Stop,
 }
 
 impl Sealer<'_> {
-    /// Writes a new, chunked and compressed file.
-    fn compress(&self, gzip: u8) -> Result<()> {
+    /// Writes a new file, compressed or not.
+    fn write_anew(&self, compression: Compression) -> Result<()> {
         let (world, tmp) = (self.world, &self.paths.tmp);
-        let stage = self.open_stage()?;
+        self.check_stages()?;
+        let stages = Stages::new(self.stages, &self.contents.blocks, self.contents.shape());
         shared_file::create(world, tmp)?;
-        let create = SealedFile::create(tmp, self.contents, gzip, world.raw(), world.is_root());
+        let create = SealedFile::create(tmp, self.contents, compression, world.raw(), world.is_root());
         let sealed = world.settle(create)?;
-        self.each_piece("seal", world.rank(), |rows| {
-            let rows = world.agree(self.read_checked(&stage, rows))?;
+        self.each_piece("seal", world.rank(), |blocks| {
+            let rows = world.agree(self.read_checked(&stages, blocks))?;
             world.agree(sealed.write(&rows))
         })?;
         world.settle(sealed.complete(self.contents))?;
-        world.agree(stage.finish())?;
         self.verify(tmp)?;
         self.publish(tmp)
     }
 
     /// Checks the stage, adds the tables to it, and makes it the output.
-    fn adopt(&self) -> Result<()> {
-        let (world, partial) = (self.world, &self.paths.partial);
-        let stage = self.open_stage()?;
-        self.each_piece("check", world.rank(), |rows| {
-            world.agree(self.read_checked(&stage, rows)).map(drop)
+    fn adopt(&self, stage: &StageFile) -> Result<()> {
+        let (world, partial) = (self.world, &stage.path);
+        self.check_stages()?;
+        let stages = Stages::new(self.stages, &self.contents.blocks, self.contents.shape());
+        self.each_piece("check", world.rank(), |blocks| {
+            world.agree(self.read_checked(&stages, blocks)).map(drop)
         })?;
-        let extents = stage.extents().to_vec();
-        world.agree(stage.finish())?;
-        let saved = if world.is_root() { save_metadata(partial, &extents, &self.paths.tmp) } else { Ok(()) };
-        world.agree(saved)?;
+        let save = || {
+            let extents: Vec<_> = StageReader::open(partial, &self.contents.shape())?.extents().collect();
+            save_metadata(partial, &extents, &self.paths.tmp)
+        };
+        world.agree(if world.is_root() { save() } else { Ok(()) })?;
         shared_file::check(world, partial)?;
         let adopted = SealedFile::adopt(partial, self.contents, world.raw(), world.is_root());
         let sealed = world.settle(adopted)?;
@@ -98,14 +105,13 @@ impl Sealer<'_> {
         self.publish(partial)
     }
 
-    fn open_stage(&self) -> Result<Stage> {
-        shared_file::check(self.world, &self.paths.partial)?;
-        self.world.settle(Stage::open(&self.paths.partial, &self.contents.shape(), self.world.raw()))
+    fn check_stages(&self) -> Result<()> {
+        self.stages.iter().try_for_each(|stage| shared_file::check(self.world, &stage.path))
     }
 
     /// Reads tables and attributes again, as any reader would; then every block, on another rank than the one
     /// that wrote it, and compares digests.
-    fn verify(&self, path: &std::path::Path) -> Result<()> {
+    fn verify(&self, path: &Path) -> Result<()> {
         shared_file::check(self.world, path)?;
         let damaged = |error: Error| error.exit(Exit::Damaged).hint(self.what_to_do_about_damage(path));
         // First, on one rank: it opens the file, which fails on all of them together or not at all.
@@ -121,14 +127,14 @@ impl Sealer<'_> {
                 .read(rows)
                 // A chunk that does not inflate, for one.
                 .map_err(damaged)
-                .and_then(|rows| self.check(rows, blocks, path));
+                .and_then(|rows| self.check(rows, blocks, |_| path));
             self.world.agree(read).map(drop)
         })?;
         embeddings.close();
         self.world.agree(file.finish())
     }
 
-    fn verify_tables(&self, path: &std::path::Path) -> Result<()> {
+    fn verify_tables(&self, path: &Path) -> Result<()> {
         verify_tables(path, self.contents)?;
         let fingerprint = self.contents.fingerprint;
         match fingerprint.differences(&sealed_fingerprint(path, fingerprint)?).first() {
@@ -138,22 +144,30 @@ impl Sealer<'_> {
     }
 
     /// Gives the verified file the output's name.
-    fn publish(&self, path: &std::path::Path) -> Result<()> {
+    fn publish(&self, path: &Path) -> Result<()> {
         let renamed = if self.world.is_root() { rename_durably(path, &self.paths.output) } else { Ok(()) };
         self.world.agree(renamed)
     }
 
-    fn read_checked(&self, stage: &Stage, blocks: Range<u64>) -> Result<StoredRows> {
-        let read = stage.read(self.contents.blocks.rows_of(blocks.clone()))?;
-        self.check(read, blocks, &self.paths.partial)
+    fn read_checked(&self, stages: &Stages<'_>, blocks: Range<u64>) -> Result<StoredRows> {
+        let read = stages.read(blocks.clone())?;
+        self.check(read, blocks, |block| {
+            stages.holder(block).map_or(&self.paths.partial, |stage| &stage.path)
+        })
     }
 
-    fn check(&self, rows: StoredRows, run: Range<u64>, path: &std::path::Path) -> Result<StoredRows> {
+    /// Compares rows of a run of blocks with their digests; `file` says which file a block was read from.
+    fn check<'f>(
+        &self,
+        rows: StoredRows,
+        run: Range<u64>,
+        file: impl Fn(u64) -> &'f Path,
+    ) -> Result<StoredRows> {
         let form = (&self.contents.blocks, self.contents.shape().row_bytes());
         match check_digests(&rows, run, form, self.contents.committed) {
             Ok(()) => Ok(rows),
             Err(block) => {
-                let rows = self.contents.blocks.range(block);
+                let (rows, path) = (self.contents.blocks.range(block), file(block));
                 Err(Error::new(format!(
                     "block {block} (rows {} to {}) of {} no longer has the digest it was committed with",
                     rows.start,
@@ -166,13 +180,21 @@ impl Sealer<'_> {
         }
     }
 
-    fn what_to_do_about_damage(&self, path: &std::path::Path) -> &'static str {
+    fn what_to_do_about_damage(&self, path: &Path) -> &'static str {
         if path == self.paths.tmp {
             "memory, network or file system changed what was written; the rows it was made from are whole: run the \
              same command again, on other nodes"
         } else {
-            "the file was damaged on disk; embed this output again with --overwrite"
+            "the stage was damaged on disk: the `hyperslab embed` that made it, run again, computes what is damaged \
+             anew (with --verify-resume all, its default)"
         }
+    }
+
+    fn stopped(&self, why: Why) -> Error {
+        why.error("all rows are committed, sealing begins again").hint(format!(
+            "`hyperslab seal {}` finishes it, with a rank per core and no GPU; so does the same command again",
+            self.paths.output.display()
+        ))
     }
 
     /// Walks over `rank`'s share of all blocks, piece by piece; every rank takes the same number of steps,
@@ -191,8 +213,7 @@ impl Sealer<'_> {
         let steps = blocks.count().div_ceil(size).div_ceil(piece_blocks);
         let mut progress = Progress::new(label, blocks.rows(), 0, self.world.is_root());
         for done in 1..=steps {
-            let asked = if self.stop.is_set() { Err(stopped("sealing begins again")) } else { Ok(()) };
-            self.world.agree(asked)?;
+            self.world.agree(self.stop.asked().map_or(Ok(()), |why| Err(self.stopped(why))))?;
             step(runs.next_run(piece_blocks).unwrap_or(0..0))?;
             progress.set(blocks.rows() * done / steps);
         }

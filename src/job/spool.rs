@@ -3,14 +3,24 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::request::{CaptionFile, OutputRequest};
+use super::request::{CaptionFile, Mode, OutputRequest};
 use crate::comm::World;
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::views::{self, Listing, Part, Rule};
 use crate::input::{FileStamp, Input, Keep, Naming, Source, Spool, captions, write_spool};
 use crate::plan::Table;
 use crate::plan::bytes::{Reader, put_bytes};
-use crate::store::{Digest, Header, OutputPaths, read_journal, remove};
+use crate::store::{Digest, Header, OutputPaths, PlanUse, read_journal, remove};
+
+/// The name of the plan's digest in a fingerprint.
+pub const PLAN: &str = "plan_sha256";
+
+/// An output's plan.
+pub struct Planned {
+    pub spool: Arc<Spool>,
+    /// A shard's, on rank 0: others wait until it [shares](PlanUse::share) the plan.
+    pub plan_use: Option<PlanUse>,
+}
 
 /// Opens the spool of the unfinished run that this one may go on from, if it was planned from the same
 /// request, or makes a new one beside it. Collective.
@@ -21,23 +31,32 @@ pub fn make_or_open(
     world: &World,
     output: &OutputRequest,
     paths: &OutputPaths,
-    overwrite: bool,
-) -> Result<Arc<Spool>> {
+    mode: Mode,
+) -> Result<Planned> {
     if let Some(root) = &output.renders {
         // Every rank reads pictures: one without the folder would mark all of its views as failed.
         let listed = std::fs::read_dir(root).map(drop);
         world.agree(listed.context(|| format!("cannot read the renders' folder {}", root.display())))?;
     }
+    let mut plan_use = None;
     let is_usable = world.from_root(|| {
         // Left by a job that was killed while it planned.
         remove(&paths.plan_new)?;
-        Ok(vec![u8::from(is_usable(output, paths, overwrite)?)])
+        let is_usable = if mode.shard().is_some() {
+            let begun = PlanUse::begin(&paths.plan_lock)?;
+            let is_usable = is_usable_by_shard(output, paths, begun.with_others)?;
+            plan_use = Some(begun);
+            is_usable
+        } else {
+            is_usable(output, paths, mode)?
+        };
+        Ok(vec![u8::from(is_usable)])
     })? == [1];
-    if is_usable {
-        return open(world, &paths.plan);
+    let path = if is_usable { &paths.plan } else { &paths.plan_new };
+    if !is_usable {
+        make(world, output, path)?;
     }
-    make(world, output, &paths.plan_new)?;
-    open(world, &paths.plan_new)
+    Ok(Planned { spool: open(world, path)?, plan_use })
 }
 
 /// Opens a spool on every rank. Collective.
@@ -54,7 +73,7 @@ pub fn open(world: &World, path: &Path) -> Result<Arc<Spool>> {
 /// It is another.
 pub fn check_belongs(spool: &Spool, header: &Header) -> Result<()> {
     let digest = Digest(spool.digest()).to_string();
-    let is_named = header.fingerprint.parts.get("plan_sha256") == Some(&digest);
+    let is_named = header.fingerprint.parts.get(PLAN) == Some(&digest);
     if is_named && spool.header().groups == header.groups {
         return Ok(());
     }
@@ -81,16 +100,31 @@ pub fn broadcast_tables(world: &World, spool: &Spool) -> Result<Vec<Table>> {
 /// Whether the spool that stands there can be used as it is: it belongs to a run that this one may go on
 /// from, was made from the same request, and is whole. A data set that has moved is planned again, and
 /// goes on if the new plan is the same.
-fn is_usable(output: &OutputRequest, paths: &OutputPaths, overwrite: bool) -> Result<bool> {
+fn is_usable(output: &OutputRequest, paths: &OutputPaths, mode: Mode) -> Result<bool> {
     let Ok((header, ..)) = read_journal(&paths.journal) else { return Ok(false) };
-    if overwrite && !header.overwrites {
-        return Ok(false);
-    }
+    Ok(mode.goes_on_from(header.replaces) && digest_if_of_request(output, &paths.plan)?.is_some())
+}
+
+/// The same for a shard, where the spool stands for all of them: others use it now, or have committed rows
+/// of it.
+fn is_usable_by_shard(output: &OutputRequest, paths: &OutputPaths, with_others: bool) -> Result<bool> {
+    let Some(digest) = digest_if_of_request(output, &paths.plan)? else { return Ok(false) };
+    let has_rows_of_it = |shard| {
+        let journal = OutputPaths::of_shard(&paths.output, Some(shard)).journal;
+        let header = read_journal(&journal).map(|(header, ..)| header);
+        header.is_ok_and(|header| header.fingerprint.parts.get(PLAN) == Some(&digest))
+    };
+    Ok(with_others || paths.shards()?.into_iter().any(has_rows_of_it))
+}
+
+/// The digest of a spool that was made from this request and is whole.
+fn digest_if_of_request(output: &OutputRequest, plan: &Path) -> Result<Option<String>> {
     let wanted = source(output)?;
-    Ok(Spool::open(&paths.plan).is_ok_and(|spool| {
-        let block_rows = output.block_rows.unwrap_or(spool.header().block_rows);
-        spool.header().source == wanted && spool.header().block_rows == block_rows && spool.verify().is_ok()
-    }))
+    let Ok(spool) = Spool::open(plan) else { return Ok(None) };
+    let block_rows = output.block_rows.unwrap_or(spool.header().block_rows);
+    let is_asked_for = spool.header().source == wanted && spool.header().block_rows == block_rows;
+    let is_good = is_asked_for && spool.verify().is_ok();
+    Ok(is_good.then(|| Digest(spool.digest()).to_string()))
 }
 
 /// What is asked for, as the spool remembers it.

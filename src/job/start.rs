@@ -12,15 +12,18 @@
 //! | no | | none | fresh |
 //!
 //! "To be replaced" is `--overwrite`. A run that it began is resumed by the same command, whatever the
-//! number of restarts.
+//! number of restarts. An array's task looks at its own shard's journal and stage in the same way.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::request::Mode;
 use crate::error::{Error, Exit, Result};
+use crate::plan::Shard;
 use crate::store::{
-    Committed, Header, Journal, OutputPaths, read_journal, remove, restore_metadata, sealed_fingerprint,
+    Committed, Header, Journal, OutputPaths, Replaces, read_journal, remove, restore_metadata,
+    sealed_fingerprint,
 };
 
 /// What a job does on start.
@@ -35,14 +38,27 @@ pub enum Start {
     Done,
 }
 
+/// What a job does on start, and what becomes of an output that stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    pub start: Start,
+    pub replaces: Replaces,
+}
+
+impl Decision {
+    pub fn new(start: Start, replaces: Replaces) -> Self {
+        Self { start, replaces }
+    }
+}
+
 /// Decides what to do about an output. On rank 0, under the lock.
 ///
 /// # Errors
 /// An output or an unfinished run that was made differently, with what differs; a stage that is missing.
-pub fn decide(paths: &OutputPaths, wanted: &Header, overwrite: bool) -> Result<Start> {
+pub fn decide(paths: &OutputPaths, wanted: &Header, mode: Mode) -> Result<Decision> {
     let journal = match paths.journal.exists().then(|| read_journal(&paths.journal)).transpose() {
         // What cannot be read is replaced like the rest.
-        Err(_) if overwrite => None,
+        Err(_) if mode.overwrites() => None,
         journal => journal?,
     };
     if paths.output.is_dir() {
@@ -51,42 +67,79 @@ pub fn decide(paths: &OutputPaths, wanted: &Header, overwrite: bool) -> Result<S
     }
     let is_output = paths.output.exists();
     let sealed_differently = is_output.then(|| differences_to_sealed(&paths.output, wanted)).transpose()?;
-    let is_sealed = sealed_differently.as_ref().is_some_and(Vec::is_empty);
     if let Some((header, ..)) = &journal
         && header.is_same_run(wanted)
-        && (!overwrite || header.overwrites)
+        && mode.goes_on_from(header.replaces)
     {
-        return match (paths.partial.exists(), is_sealed) {
-            (true, true) if !header.overwrites => Ok(Start::Done),
-            (true, _) => Ok(Start::Resume),
-            (false, true) => Ok(Start::Done),
-            (false, false) => Err(stage_is_missing(paths)),
-        };
+        let start = go_on(paths, header, sealed_differently.as_deref())?;
+        return Ok(Decision::new(start, header.replaces));
     }
-    if overwrite {
-        return Ok(Start::Fresh);
+    if mode.overwrites() {
+        return Ok(Decision::new(Start::Fresh, Replaces::Output));
     }
     if let Some(differences) = sealed_differently {
         return if differences.is_empty() {
-            Ok(Start::Done)
+            Ok(Decision::new(Start::Done, Replaces::Nothing))
         } else {
-            Err(made_differently(&format!("{} exists and", paths.output.display()), &differences))
+            Err(output_differs(paths, &differences))
         };
     }
+    refuse_shards_of_others(paths, wanted)?;
     match journal {
         Some((header, committed, _)) if !committed.digests.is_empty() => {
-            let what = format!(
-                "an unfinished run of {} ({} blocks committed)",
-                paths.output.display(),
-                committed.digests.len()
-            );
-            Err(made_differently(&what, &wanted.fingerprint.differences(&header.fingerprint)))
+            Err(unfinished_differs(paths, &header, &committed, wanted))
         }
-        _ => Ok(Start::Fresh),
+        _ => Ok(Decision::new(Start::Fresh, Replaces::Nothing)),
     }
 }
 
-fn differences_to_sealed(output: &Path, wanted: &Header) -> Result<Vec<String>> {
+/// With a journal of this run.
+fn go_on(paths: &OutputPaths, header: &Header, sealed_differently: Option<&[String]>) -> Result<Start> {
+    let is_sealed = sealed_differently.is_some_and(<[String]>::is_empty);
+    match (paths.partial.exists(), sealed_differently) {
+        (true, Some([])) if header.replaces == Replaces::Nothing => Ok(Start::Done),
+        (true, Some(differences)) if header.replaces == Replaces::Nothing => {
+            Err(output_differs(paths, differences))
+        }
+        (true, _) => Ok(Start::Resume),
+        (false, _) if is_sealed => Ok(Start::Done),
+        (false, _) => Err(stage_is_missing(paths)),
+    }
+}
+
+/// Refuses shards beside the output that this run neither is one of nor would go on from.
+fn refuse_shards_of_others(paths: &OutputPaths, wanted: &Header) -> Result<()> {
+    let output = paths.output.display();
+    for shard in paths.shards()? {
+        let Some(own) = wanted.shard else {
+            return Err(Error::new(format!("an array has left shards of {output}, e.g. {shard}")).hint(
+                "`hyperslab seal` makes the output from them, once all are done; --overwrite discards them",
+            ));
+        };
+        if shard.of != own.of {
+            return Err(Error::new(format!(
+                "this is shard {own} of {output}, beside which shard {shard} stands"
+            ))
+            .hint("all tasks of an array need the same number of shards; --overwrite begins anew"));
+        }
+        let sibling = OutputPaths::of_shard(&paths.output, Some(shard));
+        // One that is damaged is for its own task to tell.
+        if let Ok((header, committed, _)) = read_journal(&sibling.journal)
+            && !committed.digests.is_empty()
+            && shard != own
+            && !header.is_same_output(wanted)
+        {
+            return Err(unfinished_differs(&sibling, &header, &committed, wanted));
+        }
+    }
+    Ok(())
+}
+
+/// In what a sealed file was made differently.
+///
+/// # Errors
+/// It is no file of this program, or damaged.
+pub fn differences_to_sealed(output: &Path, wanted: &Header) -> Result<Vec<String>> {
     let sealed = sealed_fingerprint(output, &wanted.fingerprint).map_err(|error| {
         error.hint(format!("--overwrite replaces {}; it stays until then", output.display()))
     })?;
@@ -101,6 +154,27 @@ fn stage_is_missing(paths: &OutputPaths) -> Error {
     ))
     .exit(Exit::Damaged)
     .hint("put the file back, or start again with --overwrite")
+}
+
+/// The error where an output was made differently.
+pub fn output_differs(paths: &OutputPaths, differences: &[String]) -> Error {
+    made_differently(&format!("{} exists and", paths.output.display()), differences)
+}
+
+/// The error where an unfinished run was made differently.
+pub fn unfinished_differs(
+    paths: &OutputPaths,
+    header: &Header,
+    committed: &Committed,
+    wanted: &Header,
+) -> Error {
+    let shard = header.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
+    let what = format!(
+        "an unfinished run of {}{shard} ({} blocks committed)",
+        paths.output.display(),
+        committed.digests.len()
+    );
+    made_differently(&what, &wanted.fingerprint.differences(&header.fingerprint))
 }
 
 fn made_differently(what: &str, differences: &[String]) -> Error {
@@ -141,19 +215,35 @@ pub fn prepare(paths: &OutputPaths, start: Start, wanted: &Header) -> Result<Opt
         }
         Start::Done => {
             remove(&paths.plan_new)?;
-            let is_own = |header: &Header| header.is_same_run(wanted);
-            if read_journal(&paths.journal).map_or(true, |(header, ..)| is_own(&header)) {
-                paths.remove_leftovers()?;
-            } else {
-                tracing::warn!("{} is of another, unfinished run: left alone", paths.journal.display());
+            let of_others = journals_of_others(paths, wanted)?;
+            match (of_others.first(), wanted.shard) {
+                (Some(journal), _) => {
+                    tracing::warn!("{} is of another, unfinished run: left alone", journal.display());
+                }
+                (None, Some(_)) => paths.remove_own()?,
+                (None, None) => paths.remove_leftovers()?,
             }
             Ok(None)
         }
     }
 }
 
+/// The journals that stand beside a complete output and are of another run.
+fn journals_of_others(paths: &OutputPaths, wanted: &Header) -> Result<Vec<std::path::PathBuf>> {
+    let of_shard = |shard: Shard| OutputPaths::of_shard(&paths.output, Some(shard)).journal;
+    let beside = if wanted.shard.is_some() { Vec::new() } else { paths.shards()? };
+    let journals = beside.into_iter().map(of_shard).chain([paths.journal.clone()]);
+    let is_others = |path: &std::path::PathBuf| {
+        read_journal(path).is_ok_and(|(header, ..)| !header.is_same_output(wanted))
+    };
+    Ok(journals.filter(is_others).collect())
+}
+
 /// A spool that was made for this start becomes the run's.
-fn adopt_plan(paths: &OutputPaths) -> Result<()> {
+///
+/// # Errors
+/// What the file system reports.
+pub fn adopt_plan(paths: &OutputPaths) -> Result<()> {
     if paths.plan_new.exists() {
         crate::store::rename_durably(&paths.plan_new, &paths.plan)?;
     }
@@ -164,64 +254,100 @@ fn adopt_plan(paths: &OutputPaths) -> Result<()> {
 mod tests {
     use super::*;
     use crate::plan::RowGroup;
-    use crate::store::{Digest, Fingerprint, Record, StoredType};
+    use crate::store::{Digest, Entry, Fingerprint, Record, StoredType};
 
-    fn header(precision: &str, overwrites: bool) -> Header {
+    const WHOLE: Option<Shard> = None;
+
+    fn header(precision: &str, replaces: Replaces, shard: Option<Shard>) -> Header {
         let parts = [("precision".to_owned(), precision.to_owned())].into();
         let fingerprint = Fingerprint { parts, about: [].into() };
         let groups = vec![RowGroup { name: String::new(), rows: 8 }];
-        Header { fingerprint, groups, block_rows: 4, dim: 2, stored: StoredType::F32, overwrites }
+        Header { fingerprint, groups, block_rows: 4, dim: 2, stored: StoredType::F32, shard, replaces }
+    }
+
+    /// What a job asks for.
+    fn wanted(precision: &str) -> Header {
+        header(precision, Replaces::Nothing, WHOLE)
     }
 
     /// A folder in which a run with this header has committed so many blocks.
     fn begun(header: &Header, blocks: u8) -> (tempfile::TempDir, OutputPaths) {
         let folder = tempfile::tempdir().unwrap();
-        let paths = OutputPaths::new(&folder.path().join("o.h5"));
+        let paths = OutputPaths::of_shard(&folder.path().join("o.h5"), header.shard);
         let mut journal = Journal::create(&paths.journal, header).unwrap();
         std::fs::write(&paths.partial, "").unwrap();
+        let first_block = header.own_blocks().start;
         let digests = (0..blocks).map(|n| Digest([n; 32])).collect();
-        journal.append(&[Record { first_block: 0, digests, ..Record::default() }]).unwrap();
+        journal.append(&[Entry::Committed(Record { first_block, digests, ..Record::default() })]).unwrap();
         (folder, paths)
+    }
+
+    fn decided(paths: &OutputPaths, wanted: &Header, mode: Mode) -> Result<(Start, Replaces)> {
+        decide(paths, wanted, mode).map(|decision| (decision.start, decision.replaces))
     }
 
     #[test]
     fn a_run_goes_on_from_its_own_and_is_refused_by_anothers() {
-        let (_folder, paths) = begun(&header("f32", false), 1);
-        assert_eq!(decide(&paths, &header("f32", false), false), Ok(Start::Resume));
-        let error = decide(&paths, &header("bf16", false), false).unwrap_err();
+        let (_folder, paths) = begun(&wanted("f32"), 1);
+        assert_eq!(decided(&paths, &wanted("f32"), Mode::GoOn), Ok((Start::Resume, Replaces::Nothing)));
+        let error = decided(&paths, &wanted("bf16"), Mode::GoOn).unwrap_err();
         assert!(error.message.contains("precision: bf16, not f32"), "{error}");
-        assert_eq!(decide(&paths, &header("bf16", true), true), Ok(Start::Fresh));
+        assert_eq!(decided(&paths, &wanted("bf16"), Mode::Overwrite), Ok((Start::Fresh, Replaces::Output)));
         std::fs::remove_file(&paths.partial).unwrap();
-        assert_eq!(decide(&paths, &header("f32", false), false).unwrap_err().exit, Exit::Damaged);
+        assert_eq!(decided(&paths, &wanted("f32"), Mode::GoOn).unwrap_err().exit, Exit::Damaged);
     }
 
     #[test]
     fn a_run_that_has_committed_nothing_holds_nobody_off() {
-        let (_folder, paths) = begun(&header("f32", false), 0);
-        assert_eq!(decide(&paths, &header("bf16", false), false), Ok(Start::Fresh));
+        let (_folder, paths) = begun(&wanted("f32"), 0);
+        assert_eq!(decided(&paths, &wanted("bf16"), Mode::GoOn), Ok((Start::Fresh, Replaces::Nothing)));
     }
 
     #[test]
     fn overwriting_begins_once_and_then_goes_on() {
-        let (_folder, paths) = begun(&header("f32", false), 1);
-        assert_eq!(decide(&paths, &header("f32", true), true), Ok(Start::Fresh));
-        let (_folder, paths) = begun(&header("f32", true), 1);
-        assert_eq!(decide(&paths, &header("f32", true), true), Ok(Start::Resume));
-        assert_eq!(decide(&paths, &header("f32", false), false), Ok(Start::Resume));
+        let (_folder, paths) = begun(&wanted("f32"), 1);
+        assert_eq!(decided(&paths, &wanted("f32"), Mode::Overwrite), Ok((Start::Fresh, Replaces::Output)));
+        let (_folder, paths) = begun(&header("f32", Replaces::Output, WHOLE), 1);
+        for mode in [Mode::Overwrite, Mode::GoOn] {
+            assert_eq!(decided(&paths, &wanted("f32"), mode), Ok((Start::Resume, Replaces::Output)));
+        }
     }
 
     #[test]
     fn what_is_told_but_decides_nothing_does_not_hinder_a_resume() {
-        let (_folder, paths) = begun(&header("f32", false), 1);
-        let mut renamed = header("f32", false);
+        let (_folder, paths) = begun(&wanted("f32"), 1);
+        let mut renamed = wanted("f32");
         renamed.fingerprint.about.insert("model_name".into(), "another".into());
-        assert_eq!(decide(&paths, &renamed, false), Ok(Start::Resume));
+        assert_eq!(decided(&paths, &renamed, Mode::GoOn), Ok((Start::Resume, Replaces::Nothing)));
     }
 
     #[test]
     fn nothing_there_is_fresh() {
         let folder = tempfile::tempdir().unwrap();
         let paths = OutputPaths::new(&folder.path().join("o.h5"));
-        assert_eq!(decide(&paths, &header("f32", false), false), Ok(Start::Fresh));
+        assert_eq!(decided(&paths, &wanted("f32"), Mode::GoOn), Ok((Start::Fresh, Replaces::Nothing)));
+    }
+
+    #[test]
+    fn shards_stand_beside_their_own_kind_alone() {
+        let shard = |number, of| Shard::new(number, of).unwrap();
+        let of = |precision, shard| header(precision, Replaces::Nothing, Some(shard));
+        let (_folder, paths) = begun(&of("f32", shard(1, 2)), 1);
+        let sibling = OutputPaths::of_shard(&paths.output, Some(shard(2, 2)));
+        let mode = |shard, overwrite| Mode::Shard { shard, overwrite };
+        let decide_second = |precision, overwrite| {
+            decided(&sibling, &of(precision, shard(2, 2)), mode(shard(2, 2), overwrite))
+        };
+        assert_eq!(decide_second("f32", false), Ok((Start::Fresh, Replaces::Nothing)));
+        let error = decide_second("bf16", false).unwrap_err();
+        assert!(error.message.contains("shard 1 of 2 (1 blocks committed)"), "{error}");
+        assert_eq!(decide_second("bf16", true), Ok((Start::Fresh, Replaces::Output)));
+        let other = OutputPaths::of_shard(&paths.output, Some(shard(2, 3)));
+        let error = decided(&other, &of("f32", shard(2, 3)), mode(shard(2, 3), false)).unwrap_err();
+        assert!(error.message.contains("beside which shard 1 of 2 stands"), "{error}");
+        let whole = OutputPaths::new(&paths.output);
+        assert!(
+            decided(&whole, &wanted("f32"), Mode::GoOn).unwrap_err().message.contains("an array has left")
+        );
     }
 }

@@ -28,6 +28,16 @@ impl Batching {
             .map(move |start| start..rows_in_block.min(start.saturating_add(step)))
     }
 
+    /// The rows of a window that are prepared where those of `failed` (sorted) alone are embedded again, into the
+    /// places that they have in a run in which nothing fails: where these depend on the lengths of all, all of them.
+    pub fn again(self, window: Range<usize>, failed: &[usize]) -> Vec<usize> {
+        let own: Vec<usize> = failed.iter().copied().filter(|row| window.contains(row)).collect();
+        match self {
+            Self::Tokens { .. } if !own.is_empty() => window.collect(),
+            _ => own,
+        }
+    }
+
     /// At most so many rows has a window.
     pub fn window_rows(self) -> usize {
         match self {
@@ -88,6 +98,16 @@ mod tests {
             }
         }
         assert_eq!(Batching::Rows(0).windows(3).count(), 3);
+    }
+
+    #[test]
+    fn what_failed_is_prepared_again_with_what_decides_its_place() {
+        let failed = [1, 9, 11];
+        let rows = Batching::Rows(8);
+        assert_eq!(rows.again(8..16, &failed), [9, 11]);
+        let tokens = Batching::Tokens { tokens_max: 64, window_rows: 4 };
+        assert_eq!(tokens.again(8..12, &failed), [8, 9, 10, 11]);
+        assert!(tokens.again(4..8, &failed).is_empty());
     }
 
     #[test]

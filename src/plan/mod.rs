@@ -15,6 +15,6 @@ mod views;
 pub use batching::Batching;
 pub use blocks::{Blocks, chunk_rows, default_block_rows};
 pub use kind::{Kind, RowGroup};
-pub use share::{Runs, pending, share};
+pub use share::{Runs, Shard, pending, share};
 pub use table::{MAX_ID_BYTES, Table, TableBuilder, check_id};
 pub use views::Views;

@@ -1,7 +1,59 @@
 //! Who computes which blocks: pure functions that every rank evaluates for itself.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One of several jobs that embed one plan together, each its own consecutive blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shard {
+    /// From 1 to `of`.
+    pub number: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+impl Shard {
+    /// More of them than anybody has GPUs for.
+    pub const OF_MAX: u64 = 100_000;
+
+    /// The shard `number` of `of`, which may have no blocks where there are fewer blocks than shards.
+    ///
+    /// # Errors
+    /// There is no such shard.
+    pub fn new(number: u64, of: u64) -> Result<Self, String> {
+        match (number, of) {
+            (1.., 1..=Self::OF_MAX) if number <= of => Ok(Self { number, of }),
+            _ => Err(format!("there is no shard {number} of {of}: they are numbered from 1 to {of}")),
+        }
+    }
+
+    /// Its blocks out of `count`.
+    pub fn blocks(self, count: u64) -> Range<u64> {
+        let all = pending(0..count, &[]);
+        share(&all, self.number - 1, self.of).first().cloned().unwrap_or(0..0)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.number, self.of)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    /// As `K/N`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        let (number, of) = parts.ok_or_else(|| format!("'{text}' is no shard: expected K/N, e.g. 3/8"))?;
+        Self::new(number, of)
+    }
+}
 
 /// The blocks of `all` that are not in `committed` (ranges in any order, overlapping or not): sorted,
 /// disjoint, non-empty ranges with gaps between them.
@@ -83,6 +135,20 @@ mod tests {
 
     fn flat(ranges: &[Range<u64>]) -> Vec<u64> {
         ranges.iter().cloned().flatten().collect()
+    }
+
+    #[test]
+    fn shards_follow_each_other_and_cover_everything() {
+        for count in [0, 1, 2, 7, 8, 100, 7813] {
+            for of in [1, 2, 3, 8, 200] {
+                let shards = (1..=of).map(|number| Shard::new(number, of).unwrap().blocks(count));
+                assert_eq!(shards.flatten().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!("3/8".parse(), Ok(Shard { number: 3, of: 8 }));
+        for bad in ["", "3", "0/8", "9/8", "1/0", "-1/3", "a/b", "1/100001", "1/2/3"] {
+            assert!(bad.parse::<Shard>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -126,15 +126,15 @@ pub struct Space {
 }
 
 impl Space {
-    /// Examines the disk on which `outputs` are, or will be, in `folder`.
+    /// Examines the disk on which these files are, or will be, in `folder`.
     ///
     /// # Errors
     /// The file system does not answer.
-    pub fn of(folder: &Path, outputs: &[PathBuf]) -> Result<Self> {
+    pub fn of(folder: &Path, outputs: &[OutputPaths]) -> Result<Self> {
         let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
         let about = || format!("asking for the free space of '{}'", there.display());
         let stat = rustix::fs::statvfs(there).context(about)?;
-        let taken = outputs.iter().map(|output| taken_beside(output)).sum();
+        let taken = outputs.iter().map(taken_beside).sum();
         Ok(Self { folder: there.to_path_buf(), free: stat.f_bavail.saturating_mul(stat.f_frsize), taken })
     }
 
@@ -164,10 +164,9 @@ impl Space {
 }
 
 /// Bytes on disk of what an unfinished job left beside `output`.
-fn taken_beside(output: &Path) -> u64 {
+fn taken_beside(paths: &OutputPaths) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let paths = OutputPaths::new(output);
-    let beside = [paths.partial, paths.plan, paths.journal, paths.tmp];
+    let beside = [&paths.partial, &paths.plan, &paths.journal, &paths.tmp];
     beside.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
 }
 

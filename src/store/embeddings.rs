@@ -9,10 +9,12 @@ use crate::h5::{Layout, ParallelFile, RowDataset};
 use crate::plan::RowGroup;
 
 /// Which rows a file has, and of which form.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RowsShape<'a> {
-    /// In order of their rows.
+    /// All groups of the output, in order of their rows.
     pub groups: &'a [RowGroup],
+    /// The rows that this file has of them, by the numbers that go through all groups.
+    pub rows: Range<u64>,
     /// Length of a vector.
     pub dim: u64,
     pub stored: StoredType,
@@ -22,6 +24,17 @@ impl RowsShape<'_> {
     /// Bytes of one row as stored.
     pub fn row_bytes(&self) -> usize {
         self.dim as usize * self.stored.size_bytes()
+    }
+
+    /// Each group's name, and the rows that this file has of it.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, Range<u64>)> {
+        let mut end = 0;
+        self.groups.iter().map(move |group| {
+            let start = end;
+            end += group.rows;
+            let within = |row: u64| row.clamp(self.rows.start, self.rows.end);
+            (group.name.as_str(), within(start)..within(end))
+        })
     }
 }
 
@@ -70,13 +83,11 @@ impl Embeddings {
     }
 
     fn of_each(shape: &RowsShape<'_>, dataset: impl Fn(&str, u64) -> Result<RowDataset>) -> Result<Self> {
-        let mut parts: Vec<Part> = Vec::new();
-        for RowGroup { name, rows } in shape.groups {
-            let start = parts.last().map_or(0, |part| part.rows.end);
-            let dataset = dataset(&schema::path_in(name, schema::EMBEDDINGS), *rows)?;
-            parts.push(Part { rows: start..start + rows, dataset });
-        }
-        Ok(Self { parts, row_bytes: shape.row_bytes() })
+        let part = |(name, rows): (&str, Range<u64>)| {
+            let dataset = dataset(&schema::path_in(name, schema::EMBEDDINGS), rows.end - rows.start)?;
+            Ok(Part { rows, dataset })
+        };
+        Ok(Self { parts: shape.parts().map(part).collect::<Result<_>>()?, row_bytes: shape.row_bytes() })
     }
 
     /// Bytes of one row as stored.
@@ -84,23 +95,10 @@ impl Embeddings {
         self.row_bytes
     }
 
-    /// Where each group's rows begin in the file, in bytes; nothing for one whose rows are in chunks, or
-    /// that has none.
-    pub(super) fn offsets(&self) -> impl Iterator<Item = Option<u64>> {
-        self.parts.iter().map(|part| part.dataset.offset())
-    }
-
-    /// Number of each group's rows.
-    pub(super) fn group_rows(&self) -> impl Iterator<Item = u64> {
-        self.parts.iter().map(|part| part.rows.end - part.rows.start)
-    }
-
-    /// What each group has of a run of rows, by the group's own numbers: empty where it has nothing of it.
-    pub(super) fn by_group(&self, rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-        self.parts.iter().map(move |part| {
-            let (start, end) = (rows.start.max(part.rows.start), rows.end.min(part.rows.end));
-            if start < end { start - part.rows.start..end - part.rows.start } else { 0..0 }
-        })
+    /// What it holds of each group, and where that begins in the file, in bytes: nowhere where it is in chunks, or
+    /// nothing.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Range<u64>, Option<u64>)> {
+        self.parts.iter().map(|part| (part.rows.clone(), part.dataset.offset()))
     }
 
     /// Writes this rank's rows, possibly none, in all groups that they lie in. Collective.
@@ -110,7 +108,8 @@ impl Embeddings {
     pub(super) fn write(&self, rows: &StoredRows) -> Result<()> {
         let end = rows.start + (rows.bytes.len() / self.row_bytes.max(1)) as u64;
         let mut rest = &rows.bytes[..];
-        for (part, own) in self.parts.iter().zip(self.by_group(rows.start..end)) {
+        for part in &self.parts {
+            let own = own_rows(&part.rows, &(rows.start..end));
             let bytes = (own.end - own.start) as usize * self.row_bytes;
             let (bytes, after) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
             part.dataset.write(own.start, bytes)?;
@@ -128,7 +127,8 @@ impl Embeddings {
     /// Rows that are not there, or what HDF5 reports, e.g. a chunk that does not inflate.
     pub fn read(&self, rows: Range<u64>) -> Result<StoredRows> {
         let mut bytes = Vec::with_capacity((rows.end - rows.start) as usize * self.row_bytes);
-        for (part, own) in self.parts.iter().zip(self.by_group(rows.clone())) {
+        for part in &self.parts {
+            let own = own_rows(&part.rows, &rows);
             if !own.is_empty() {
                 bytes.extend(part.dataset.read(own.start, (own.end - own.start) as usize)?);
             }
@@ -140,4 +140,11 @@ impl Embeddings {
     pub fn close(self) {
         self.parts.into_iter().for_each(|part| part.dataset.close());
     }
+}
+
+/// What a dataset that holds the rows `held` has of a run of rows, by its own numbers: empty where it has
+/// nothing of it.
+pub(super) fn own_rows(held: &Range<u64>, rows: &Range<u64>) -> Range<u64> {
+    let (start, end) = (rows.start.max(held.start), rows.end.min(held.end));
+    if start < end { start - held.start..end - held.start } else { 0..0 }
 }

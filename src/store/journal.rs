@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! frame   := length u32 LE, CRC-32 of the payload u32 LE, payload (JSON)
-//! journal := "HYPJRNL" version u8 frame(Header) frame(Record)*
+//! journal := "HYPJRNL" version u8 frame(Header) frame(Entry)*
 //! ```
 //! Written by rank 0 alone, a record only after its rows are durable, and synced before the next
-//! round counts on it. A torn tail is what a crash leaves of the last record: it is cut off.
+//! round counts on it. A torn tail is what a crash leaves of the last entry: it is cut off.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,10 @@ use super::fingerprint::Fingerprint;
 use super::paths::rename_durably;
 use super::schema::StoredType;
 use crate::error::{Context, Error, Exit, ItemError, Result};
-use crate::plan::{Blocks, RowGroup};
+use crate::plan::{Blocks, RowGroup, Shard};
 
 /// What a journal begins with; the last byte is the version of what follows.
-const MAGIC: &[u8; 8] = b"HYPJRNL\x02";
+const MAGIC: &[u8; 8] = b"HYPJRNL\x03";
 /// A record is at most one round; anything larger is damage, not data.
 const FRAME_BYTES_MAX: u32 = 1 << 30;
 
@@ -38,13 +39,33 @@ pub struct Header {
     /// Length of a vector.
     pub dim: u64,
     pub stored: StoredType,
-    /// Whether the run was begun to replace what there was.
-    pub overwrites: bool,
+    /// Which of the blocks are this run's; all of them where there is none.
+    pub shard: Option<Shard>,
+    pub replaces: Replaces,
+}
+
+/// What becomes of an output that stands there while the run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replaces {
+    /// There is none, or the run is over.
+    Nothing,
+    /// It is made anew.
+    Output,
+    /// Its items that failed are embedded again, its other rows are taken over.
+    Failures {
+        /// Texts among those other rows that had more tokens than the model takes.
+        truncated: u64,
+    },
 }
 
 impl Header {
-    /// Whether both are of runs that give the same file.
+    /// Whether both are of runs that commit the same blocks of the same file.
     pub fn is_same_run(&self, other: &Self) -> bool {
+        self.shard == other.shard && self.is_same_output(other)
+    }
+
+    /// Whether both are of runs that give the same file, or parts of it.
+    pub fn is_same_output(&self, other: &Self) -> bool {
         self.fingerprint.parts == other.fingerprint.parts
             && self.groups == other.groups
             && (self.block_rows, self.dim, self.stored) == (other.block_rows, other.dim, other.stored)
@@ -55,9 +76,16 @@ impl Header {
         Blocks::of_groups(self.groups.iter().map(|group| group.rows), self.block_rows)
     }
 
-    /// Which rows the output has, and of which form.
+    /// The blocks that are this run's.
+    pub fn own_blocks(&self) -> Range<u64> {
+        let count = self.blocks().count();
+        self.shard.map_or(0..count, |shard| shard.blocks(count))
+    }
+
+    /// Which rows the stage has, and of which form.
     pub fn shape(&self) -> RowsShape<'_> {
-        RowsShape { groups: &self.groups, dim: self.dim, stored: self.stored }
+        let rows = self.blocks().rows_of(self.own_blocks());
+        RowsShape { groups: &self.groups, rows, dim: self.dim, stored: self.stored }
     }
 }
 
@@ -70,8 +98,16 @@ pub struct Record {
     pub digests: Vec<Digest>,
     /// Items of the run of which something failed, in order of their rows.
     pub failures: Vec<Failure>,
-    /// Texts of the run that had more tokens than the model takes.
-    pub truncated: u64,
+    /// Per block of the run, texts that had more tokens than the model takes.
+    pub truncated: Vec<u64>,
+}
+
+/// What a journal says, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    Committed(Record),
+    /// Blocks that were found damaged after their commit: they count no longer.
+    Withdrawn(Vec<u64>),
 }
 
 /// An item of which something failed, by its row in the numbering of all groups. It has no vector, unless
@@ -88,8 +124,8 @@ pub struct Failure {
 pub struct Committed {
     pub digests: BTreeMap<u64, Digest>,
     pub failures: BTreeMap<u64, ItemError>,
-    /// Texts that had more tokens than the model takes.
-    pub truncated: u64,
+    /// By block, texts that had more tokens than the model takes; blocks without such texts are left out.
+    pub truncated: BTreeMap<u64, u64>,
 }
 
 impl Committed {
@@ -99,11 +135,33 @@ impl Committed {
         rows.map(|rows| rows.end - rows.start).sum()
     }
 
+    /// The blocks of `own` that are not committed, as [`pending`](crate::plan::pending) has them.
+    pub fn pending(&self, own: Range<u64>) -> Vec<Range<u64>> {
+        let done: Vec<_> = self.digests.keys().map(|&block| block..block + 1).collect();
+        crate::plan::pending(own, &done)
+    }
+
     /// Adds a record.
     pub fn add(&mut self, record: Record) {
+        let truncated = (record.first_block..).zip(record.truncated).filter(|(_, texts)| *texts > 0);
+        self.truncated.extend(truncated);
         self.digests.extend((record.first_block..).zip(record.digests));
         self.failures.extend(record.failures.into_iter().map(|failure| (failure.row, failure.error)));
-        self.truncated += record.truncated;
+    }
+
+    /// Takes a block out again, as if it had never been committed.
+    pub fn withdraw(&mut self, block: u64, blocks: &Blocks) {
+        self.digests.remove(&block);
+        self.truncated.remove(&block);
+        let rows = blocks.range(block);
+        self.failures.retain(|row, _| !rows.contains(row));
+    }
+
+    /// Adds what another shard has committed.
+    pub fn merge(&mut self, other: Self) {
+        self.digests.extend(other.digests);
+        self.failures.extend(other.failures);
+        self.truncated.extend(other.truncated);
     }
 }
 
@@ -145,15 +203,15 @@ impl Journal {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Appends the records of one round and makes them durable.
+    /// Appends entries, e.g. the records of one round, and makes them durable.
     ///
     /// # Errors
     /// What the file system reports, e.g. a full disk.
-    pub fn append(&mut self, records: &[Record]) -> Result<()> {
+    pub fn append(&mut self, entries: &[Entry]) -> Result<()> {
         let what = || format!("cannot append to {}", self.path.display());
         let mut bytes = Vec::new();
-        for record in records {
-            bytes.extend(frame(record)?);
+        for entry in entries {
+            bytes.extend(frame(entry)?);
         }
         self.file.write_all(&bytes).context(what)?;
         self.file.sync_data().context(what)
@@ -179,14 +237,22 @@ pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
             .exit(Exit::Damaged)
             .hint("nothing of this run can be trusted; start it again with `embed --overwrite`")
     })?;
-    let blocks = header.blocks().count();
+    let (blocks, own) = (header.blocks(), header.own_blocks());
     let mut committed = Committed::default();
     let mut good = bytes.len() - rest.len();
-    while let Some(record) = next_frame::<Record>(&mut rest) {
-        if record.first_block.saturating_add(record.digests.len() as u64) > blocks {
-            break;
+    while let Some(entry) = next_frame::<Entry>(&mut rest) {
+        match entry {
+            Entry::Committed(record) => {
+                let end = record.first_block.saturating_add(record.digests.len() as u64);
+                if record.first_block < own.start || end > own.end {
+                    break;
+                }
+                committed.add(record);
+            }
+            Entry::Withdrawn(withdrawn) => {
+                withdrawn.into_iter().for_each(|block| committed.withdraw(block, &blocks));
+            }
         }
-        committed.add(record);
         good = bytes.len() - rest.len();
     }
     if good < bytes.len() {
@@ -233,18 +299,19 @@ mod tests {
             block_rows: 10,
             dim: 8,
             stored: StoredType::F32,
-            overwrites: false,
+            shard: None,
+            replaces: Replaces::Nothing,
         }
     }
 
-    fn record(first_block: u64, count: u8) -> Record {
+    fn record(first_block: u64, count: u8) -> Entry {
         let error = ItemError::new(ItemErrorKind::BrokenPicture, "ends early");
-        Record {
+        Entry::Committed(Record {
             first_block,
             digests: (0..count).map(|n| Digest([n; 32])).collect(),
             failures: vec![Failure { row: first_block * 10, error }],
-            truncated: 1,
-        }
+            truncated: (0..count.into()).collect(),
+        })
     }
 
     fn blocks(committed: &Committed) -> Vec<u64> {
@@ -299,13 +366,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("o.h5.journal");
         let mut journal = Journal::create(&path, &header()).unwrap();
-        journal
-            .append(&[Record { first_block: 0, digests: vec![Digest([1; 32])], failures, truncated: 2 }])
-            .unwrap();
+        let record = Record { first_block: 0, digests: vec![Digest([1; 32])], failures, truncated: vec![2] };
+        journal.append(&[Entry::Committed(record)]).unwrap();
         let committed = read_journal(&path).unwrap().1;
         let has_vector = |row| committed.failures.get(&row).map(ItemError::has_vector);
         assert_eq!([has_vector(3), has_vector(5), has_vector(4)], [Some(true), Some(false), None]);
         assert_eq!(committed.failures[&3].views_left_out(), 1);
+    }
+
+    #[test]
+    fn a_withdrawn_block_counts_no_longer_until_it_is_committed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.journal");
+        let mut journal = Journal::create(&path, &header()).unwrap();
+        journal.append(&[record(2, 3), Entry::Withdrawn(vec![2, 4])]).unwrap();
+        let committed = read_journal(&path).unwrap().1;
+        assert_eq!((blocks(&committed), committed.failures.len()), (vec![3], 0));
+        assert_eq!(committed.truncated, [(3, 1)].into());
+        journal.append(&[record(4, 1)]).unwrap();
+        assert_eq!(blocks(&read_journal(&path).unwrap().1), [3, 4]);
+    }
+
+    #[test]
+    fn a_shards_journal_speaks_of_its_own_blocks_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.journal");
+        let shard = Header { shard: Shard::new(2, 2).ok(), ..header() };
+        assert_eq!((shard.own_blocks(), shard.shape().rows), (5..10, 50..100));
+        let mut journal = Journal::create(&path, &shard).unwrap();
+        journal.append(&[record(5, 2)]).unwrap();
+        journal.append(&[record(4, 2)]).unwrap();
+        assert_eq!(blocks(&read_journal(&path).unwrap().1), [5, 6]);
     }
 
     #[test]

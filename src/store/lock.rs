@@ -3,11 +3,15 @@
 //! The lock is `flock`, which the kernel releases when its holder dies, however it dies. File systems
 //! that keep it per host (Lustre mounted with `localflock`) are covered by what the file says: host,
 //! pid and Slurm job of the holder.
+//!
+//! `<output>.plan.lock` is for the shards of an array, which share the plan: the first one makes it, the
+//! others wait for that and read it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -82,6 +86,47 @@ impl Lock {
             write_holder(&file, path)?;
             return Ok(Self { path: path.to_owned(), file });
         }
+    }
+}
+
+/// A shard's use of the plan that it shares with others; over when dropped.
+pub struct PlanUse {
+    file: File,
+    /// Whether others use the plan at this moment: then it is made, and of this array.
+    pub with_others: bool,
+}
+
+impl PlanUse {
+    /// Waits until nobody makes the plan. Where nobody uses it either, this shard alone may make it, until
+    /// [`share`](Self::share).
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn begin(path: &Path) -> Result<Self> {
+        const LOOK_EVERY: Duration = Duration::from_millis(200);
+        let file = open(path)?;
+        let mut is_told = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => {}
+                // Without locks every shard makes the plan: the same one, under the same name.
+                _ => return Ok(Self { file, with_others: false }),
+            }
+            if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+                return Ok(Self { file, with_others: true });
+            }
+            if !is_told {
+                tracing::info!("waiting for the plan, which another shard makes ({})", path.display());
+                is_told = true;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// The plan is made: others may use it too.
+    pub fn share(&self) {
+        // Where locks do not work there is nobody to let in.
+        let _ = flock(&self.file, FlockOperation::LockShared);
     }
 }
 
@@ -196,6 +241,27 @@ mod tests {
         // Another step of the same job, on another node, is alive.
         assert!(!is_gone(&holder("n1", Some("42")), &holder("n2", Some("42"))));
         assert!(!is_gone(&holder("n1", None), &holder("n2", Some("42"))));
+    }
+
+    #[test]
+    fn one_shard_makes_the_plan_and_the_others_wait_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.plan.lock");
+        let first = PlanUse::begin(&path).unwrap();
+        assert!(!first.with_others);
+        let second = std::thread::spawn({
+            let path = path.clone();
+            move || PlanUse::begin(&path).unwrap()
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!second.is_finished());
+        first.share();
+        let second = second.join().unwrap();
+        assert!(second.with_others);
+        drop(first);
+        assert!(PlanUse::begin(&path).unwrap().with_others, "the second uses it still");
+        drop(second);
+        assert!(!PlanUse::begin(&path).unwrap().with_others);
     }
 
     #[test]

@@ -19,7 +19,11 @@ pub mod schema;
 #[cfg(feature = "engine")]
 mod seal;
 #[cfg(feature = "engine")]
+mod sealed_rows;
+#[cfg(feature = "engine")]
 mod stage;
+#[cfg(feature = "engine")]
+mod stages;
 #[cfg(feature = "engine")]
 mod stored_rows;
 mod table;
@@ -37,10 +41,12 @@ pub use {
     adopt::{restore_metadata, save_metadata},
     embeddings::{Embeddings, RowsShape},
     fingerprint::{Fingerprint, sealed_fingerprint},
-    journal::{Committed, Failure, Header, Journal, Record, read_journal},
-    lock::{Holder, Lock},
+    journal::{Committed, Entry, Failure, Header, Journal, Record, Replaces, read_journal},
+    lock::{Holder, Lock, PlanUse},
     seal::{Contents, SealedFile, check_digests},
-    stage::Stage,
+    sealed_rows::SealedRows,
+    stage::{Stage, StageReader},
+    stages::{StageFile, Stages},
     stored_rows::StoredRows,
     verify::verify_tables,
 };

@@ -11,6 +11,8 @@ use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, Group, H5Type};
 use ndarray::{Array2, s};
 
+#[cfg(feature = "engine")]
+use super::Digest;
 use super::open::{self, Opening, read_integer, read_string};
 use super::schema::{self, StoredType, attr};
 use super::table::{Asset, Assets, FailedItem, FailedItems, NumImages, Records};
@@ -256,6 +258,20 @@ impl Reader {
     /// Rows of every block but the last.
     pub(super) fn block_rows(&self) -> u64 {
         self.block_rows
+    }
+
+    /// The digest of a block of this group.
+    #[cfg(feature = "engine")]
+    pub(super) fn digest_of_block(&self, block: u64) -> Result<Digest> {
+        let record = self.digests.read(block..block + 1)?;
+        let digest = record.first_chunk().ok_or_else(|| Error::new("a digest is too short"))?;
+        Ok(Digest(*digest))
+    }
+
+    /// A string attribute of the root.
+    #[cfg(feature = "engine")]
+    pub(super) fn root_string(&self, name: &str) -> Result<String> {
+        read_string(&self.root, name)
     }
 
     /// An integer attribute of the group.

@@ -69,8 +69,11 @@ pub mod attr {
     pub const FORMAT_VERSION: &str = "format_version";
     /// String, root: which embeddings the file holds, e.g. `siglip_text`.
     pub const KIND: &str = "kind";
+    /// String (hex), root: SHA-256 of the captions, or of the paths and sizes of the views, that the rows outside
+    /// `/failures` are made from. It stays the same where failed items alone are mended.
+    pub const EMBEDDED_INPUT_SHA256: &str = "embedded_input_sha256";
     /// Strings, root: what the vectors depend on, in the order `info` shows them.
-    pub const PROVENANCE: [&str; 11] = [
+    pub const PROVENANCE: [&str; 12] = [
         "model_name",
         "model_commit",
         "weights_sha256",
@@ -82,6 +85,7 @@ pub mod attr {
         "libtorch",
         "fingerprint",
         "plan_sha256",
+        EMBEDDED_INPUT_SHA256,
     ];
 
     /// i64, on `/digests`: rows per block.

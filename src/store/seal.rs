@@ -12,7 +12,7 @@ use super::embeddings::{Embeddings, RowsShape};
 use super::fingerprint::Fingerprint;
 use super::journal::Committed;
 use super::schema::{
-    self, AssetRecord, FailureLayout, FailureRecord, StoredType, TableLayout, attr, path_in,
+    self, AssetRecord, Compression, FailureLayout, FailureRecord, StoredType, TableLayout, attr, path_in,
 };
 use super::stored_rows::StoredRows;
 use crate::comm::RawComm;
@@ -37,12 +37,16 @@ pub struct Contents<'a> {
     pub stored: StoredType,
     pub fingerprint: &'a Fingerprint,
     pub committed: &'a Committed,
+    /// Texts that had more tokens than the model takes.
+    pub truncated: u64,
+    /// See [`attr::EMBEDDED_INPUT_SHA256`].
+    pub embedded_input: Digest,
 }
 
 impl<'a> Contents<'a> {
     /// Which rows the file has, and of which form.
     pub fn shape(&self) -> RowsShape<'a> {
-        RowsShape { groups: self.groups, dim: self.dim, stored: self.stored }
+        RowsShape { groups: self.groups, rows: 0..self.blocks.rows(), dim: self.dim, stored: self.stored }
     }
 
     fn each_group(&self) -> impl Iterator<Item = GroupContents<'a>> {
@@ -113,15 +117,27 @@ pub struct SealedFile {
 }
 
 impl SealedFile {
-    /// Creates it with room for all rows: chunked, shuffled and deflated at `gzip`. Collective.
+    /// Creates it with room for all rows: chunked, shuffled and deflated, or contiguous. Collective.
     ///
     /// # Errors
     /// What HDF5 reports.
-    pub fn create(path: &Path, what: &Contents<'_>, gzip: u8, comm: RawComm, is_root: bool) -> Result<Self> {
+    pub fn create(
+        path: &Path,
+        what: &Contents<'_>,
+        compression: Compression,
+        comm: RawComm,
+        is_root: bool,
+    ) -> Result<Self> {
         let shape = what.shape();
-        let rows = chunk_rows(what.blocks.block_rows(), shape.row_bytes() as u64);
+        let layout = match compression {
+            Compression::None => Layout::Contiguous,
+            Compression::Gzip(gzip) => {
+                let rows = chunk_rows(what.blocks.block_rows(), shape.row_bytes() as u64);
+                Layout::Chunked { rows, gzip }
+            }
+        };
         let file = ParallelFile::create(path, comm)?;
-        let rows = Embeddings::create(&file, &shape, Layout::Chunked { rows, gzip })?;
+        let rows = Embeddings::create(&file, &shape, layout)?;
         Ok(Self { file, rows, is_root })
     }
 
@@ -159,12 +175,14 @@ impl SealedFile {
         self.write_count(Object::Group(""), attr::FORMAT_VERSION, schema::FORMAT_VERSION as u64)?;
         self.write_counts("", all, what)?;
         if !what.kind.has_views() {
-            self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, what.committed.truncated)?;
+            self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, what.truncated)?;
         }
         for (name, value) in what.fingerprint.about.iter().chain(&what.fingerprint.parts) {
             self.write_text(Object::Group(""), name, value)?;
         }
         self.write_text(Object::Group(""), "fingerprint", &what.fingerprint.digest().to_string())?;
+        let embedded_input = what.embedded_input.to_string();
+        self.write_text(Object::Group(""), attr::EMBEDDED_INPUT_SHA256, &embedded_input)?;
         self.file.flush()?;
         self.rows.close();
         self.file.finish()

@@ -10,21 +10,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::embeddings::{Embeddings, RowsShape};
+use super::embeddings::{Embeddings, RowsShape, own_rows};
+use super::open;
+use super::schema;
 use super::stored_rows::StoredRows;
 use crate::comm::RawComm;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Exit, Result};
 use crate::h5::{Layout, ParallelFile};
 
 /// The stage, open on all ranks.
 pub struct Stage {
     file: ParallelFile,
     rows: Embeddings,
-    /// The same file for positioned reads, past MPI and HDF5: what any other reader would see.
-    reader: File,
-    /// Where each group's rows lie in the file, in bytes.
-    extents: Vec<Range<u64>>,
-    path: PathBuf,
+    reader: StageReader,
 }
 
 impl Stage {
@@ -39,7 +37,7 @@ impl Stage {
         file.flush()?;
         let stage = Self::new(file, rows, path)?;
         if is_root {
-            stage.extents.iter().try_for_each(|extent| reserve(path, extent))?;
+            stage.reader.extents().try_for_each(|extent| reserve(path, &extent))?;
         }
         Ok(stage)
     }
@@ -50,33 +48,18 @@ impl Stage {
     /// No such file, or one of another shape or size.
     pub fn open(path: &Path, shape: &RowsShape<'_>, comm: RawComm) -> Result<Self> {
         let file = ParallelFile::open(path, comm)?;
-        let rows = Embeddings::open(&file, shape).map_err(|error| {
-            Error::new(format!("{}: {error}", path.display()))
-                .hint("it is not the stage that its journal speaks of; start again with --overwrite")
-        })?;
+        let rows = Embeddings::open(&file, shape).map_err(|error| another_stage(path, &error))?;
         Self::new(file, rows, path)
     }
 
     fn new(file: ParallelFile, rows: Embeddings, path: &Path) -> Result<Self> {
-        let row_bytes = rows.row_bytes() as u64;
-        let extent = |(offset, rows): (Option<u64>, u64)| match offset {
-            Some(offset) => Ok(offset..offset + rows * row_bytes),
-            None if rows == 0 => Ok(0..0),
-            None => Err(Error::new(format!("{} has no space allocated", path.display()))),
-        };
-        let extents = rows.offsets().zip(rows.group_rows()).map(extent).collect::<Result<_>>()?;
-        let reader = File::open(path).context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { file, rows, reader, extents, path: path.to_owned() })
+        let reader = StageReader::new(rows.places(), rows.row_bytes(), path)?;
+        Ok(Self { file, rows, reader })
     }
 
     /// Bytes of one row as stored.
     pub fn row_bytes(&self) -> usize {
         self.rows.row_bytes()
-    }
-
-    /// Where each group's rows lie in the file, in bytes.
-    pub fn extents(&self) -> &[Range<u64>] {
-        &self.extents
     }
 
     /// Writes this rank's rows of the round, possibly none. Collective.
@@ -98,19 +81,9 @@ impl Stage {
     /// Reads rows, whoever wrote them. Not collective.
     ///
     /// # Errors
-    /// The file is shorter than its rows, or cannot be read.
+    /// Those of [`StageReader::read`].
     pub fn read(&self, rows: Range<u64>) -> Result<StoredRows> {
-        let row_bytes = self.rows.row_bytes() as u64;
-        let mut bytes = vec![0; ((rows.end - rows.start) * row_bytes) as usize];
-        let mut rest = &mut bytes[..];
-        for (extent, own) in self.extents.iter().zip(self.rows.by_group(rows.clone())) {
-            let (own_bytes, after) = rest.split_at_mut(((own.end - own.start) * row_bytes) as usize);
-            self.reader.read_exact_at(own_bytes, extent.start + own.start * row_bytes).context(|| {
-                format!("cannot read rows {}..{} of {}", rows.start, rows.end, self.path.display())
-            })?;
-            rest = after;
-        }
-        Ok(StoredRows { start: rows.start, bytes })
+        self.reader.read(rows)
     }
 
     /// Closes the stage. Collective.
@@ -121,6 +94,87 @@ impl Stage {
         self.rows.close();
         self.file.finish()
     }
+}
+
+/// The rows of a stage for positioned reads, past MPI and HDF5: what any other reader would see.
+pub struct StageReader {
+    file: File,
+    path: PathBuf,
+    row_bytes: u64,
+    /// Which rows the file holds of each group, and where these begin in it, in bytes.
+    parts: Vec<(Range<u64>, u64)>,
+}
+
+impl StageReader {
+    /// Opens the stage of an earlier job on this rank alone.
+    ///
+    /// # Errors
+    /// No such file, or one of another shape or size.
+    pub fn open(path: &Path, shape: &RowsShape<'_>) -> Result<Self> {
+        let file = open::hdf5_file(path).map_err(|error| match error.exit {
+            Exit::Damaged => another_stage(path, &error.message),
+            _ => error,
+        })?;
+        let mut places = Vec::new();
+        for (group, rows) in shape.parts() {
+            let name = schema::path_in(group, schema::EMBEDDINGS);
+            let dataset = file.dataset(&name).map_err(|error| another_stage(path, &error))?;
+            let expected = [(rows.end - rows.start) as usize, shape.dim as usize];
+            let is_right = dataset.shape() == expected
+                && dataset.dtype().is_ok_and(|element| element.size() == shape.stored.size_bytes());
+            if !is_right {
+                let found = dataset.shape();
+                let why = format!("/{name} has shape {found:?}, expected {expected:?} of {}", shape.stored);
+                return Err(another_stage(path, &why));
+            }
+            places.push((rows, dataset.offset()));
+        }
+        Self::new(places, shape.row_bytes(), path)
+    }
+
+    fn new(
+        places: impl IntoIterator<Item = (Range<u64>, Option<u64>)>,
+        row_bytes: usize,
+        path: &Path,
+    ) -> Result<Self> {
+        let part = |(rows, offset): (Range<u64>, Option<u64>)| match offset {
+            Some(offset) => Ok((rows, offset)),
+            None if rows.is_empty() => Ok((rows, 0)),
+            None => Err(Error::new(format!("{} has no space allocated", path.display()))),
+        };
+        let parts = places.into_iter().map(part).collect::<Result<_>>()?;
+        let file = File::open(path).context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { file, path: path.to_owned(), row_bytes: row_bytes as u64, parts })
+    }
+
+    /// Where each group's rows lie in the file, in bytes.
+    pub fn extents(&self) -> impl Iterator<Item = Range<u64>> {
+        self.parts.iter().map(|(rows, offset)| *offset..offset + (rows.end - rows.start) * self.row_bytes)
+    }
+
+    /// Reads rows, whoever wrote them.
+    ///
+    /// # Errors
+    /// The file is shorter than its rows, or cannot be read.
+    pub fn read(&self, rows: Range<u64>) -> Result<StoredRows> {
+        let mut bytes = vec![0; ((rows.end - rows.start) * self.row_bytes) as usize];
+        let mut rest = &mut bytes[..];
+        for (held, offset) in &self.parts {
+            let own = own_rows(held, &rows);
+            let (own_bytes, after) = rest.split_at_mut(((own.end - own.start) * self.row_bytes) as usize);
+            self.file.read_exact_at(own_bytes, offset + own.start * self.row_bytes).context(|| {
+                format!("cannot read rows {} to {} of {}", rows.start, rows.end, self.path.display())
+            })?;
+            rest = after;
+        }
+        Ok(StoredRows { start: rows.start, bytes })
+    }
+}
+
+fn another_stage(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::new(format!("{}: {why}", path.display()))
+        .exit(Exit::Damaged)
+        .hint("it is damaged, or not the stage that its journal speaks of; start again with --overwrite")
 }
 
 /// Reserves the space of a group's rows, so that the disk cannot fill up under a running job. Early

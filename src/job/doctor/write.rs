@@ -107,8 +107,9 @@ fn sweep(world: &World, path: &Path) {
 /// As a round is committed; returns the seconds from the first write to the end of the flush.
 fn stage(world: &World, path: &Path, plan: &Plan) -> Result<f64> {
     shared_file::create(world, path)?;
-    let groups = [RowGroup { name: String::new(), rows: plan.rows * world.size() as u64 }];
-    let shape = RowsShape { groups: &groups, dim: DIM, stored: StoredType::F32 };
+    let rows = plan.rows * world.size() as u64;
+    let groups = [RowGroup { name: String::new(), rows }];
+    let shape = RowsShape { groups: &groups, rows: 0..rows, dim: DIM, stored: StoredType::F32 };
     let stage = world.agree(Stage::create(path, &shape, world.raw(), world.is_root()))?;
     let mine = plan.rows_of(world.rank() as u64, plan.rows);
     world.meet();

@@ -1,0 +1,53 @@
+//! Where a rank's blocks come from.
+
+use super::pipeline::{BlockRows, Pipeline};
+use crate::error::{Error, Exit, Result};
+use crate::store::SealedRows;
+
+/// A rank's blocks, in the order of its share.
+pub struct Source<'a> {
+    pub pipeline: &'a Pipeline,
+    /// The output whose failed items are embedded again: what it has of the others is taken from it.
+    pub sealed: Option<&'a SealedRows>,
+}
+
+impl Source<'_> {
+    /// The block that is next, waiting for it.
+    ///
+    /// # Errors
+    /// It cannot be computed, or the sealed rows cannot be read.
+    pub fn block(&self, block: u64) -> Result<BlockRows> {
+        match self.sealed {
+            None => self.computed(block),
+            Some(sealed) => self.retried(block, sealed),
+        }
+    }
+
+    fn computed(&self, block: u64) -> Result<BlockRows> {
+        let ended = || Error::new("the model thread ended before its share was done").exit(Exit::Bug);
+        let done = self.pipeline.next_block().ok_or_else(ended)??;
+        debug_assert_eq!(done.block, block, "blocks arrive in the order of the share");
+        Ok(done)
+    }
+
+    /// The block as it is in the sealed file, but for the rows that failed.
+    fn retried(&self, block: u64, sealed: &SealedRows) -> Result<BlockRows> {
+        let vectors = sealed.block(block)?;
+        let Some(failed) = sealed.failed_of(block) else {
+            return Ok(BlockRows { block, vectors, failures: Vec::new(), truncated: 0 });
+        };
+        let mut done = self.computed(block)?;
+        if let Some((row, error)) = done.failures.iter().find(|(row, _)| !failed.contains(row)) {
+            return Err(Error::new(format!(
+                "row {row} of block {block} has its vector, but cannot be embedded again now: {error}"
+            ))
+            .hint("what failed is embedded together with its neighbours: put back what they are made from"));
+        }
+        for (row, vector) in vectors.outer_iter().enumerate() {
+            if !failed.contains(&row) {
+                done.vectors.row_mut(row).assign(&vector);
+            }
+        }
+        Ok(done)
+    }
+}
