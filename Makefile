@@ -24,7 +24,7 @@ MPICH_ENV := MPICC=mpicc.mpich HDF5_DIR=/usr/lib/x86_64-linux-gnu/hdf5/mpich CAR
 SERIAL_HDF5 := /usr/lib/x86_64-linux-gnu/hdf5/serial
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test test-mpich lint reader linkage
+.PHONY: help setup build demo test test-mpich soak lint reader linkage
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,10 @@ test-mpich: build ## the tests that use MPI, under MPICH (not part of make test)
 	[ -d target/mpich ] || { mkdir -p target/mpich.new && cp -a --reflink=auto target/release target/mpich.new && \
 	    rm -rf target/mpich.new/release/build/{mpi-sys,hdf5-metno-sys}-* && mv target/mpich.new target/mpich; }
 	$(MPICH_ENV) cargo test --locked --release -- comm:: h5:: job::
+
+# KILLS=1000 SEED=7 make soak
+soak: build ## kill jobs at 200 random moments: each must end with the bytes of an undisturbed one (not part of make test)
+	SOAK_KILLS=$(or $(KILLS),200) SOAK_SEED=$(or $(SEED),1) cargo test --locked --release -- --ignored --nocapture soak::at_length
 
 lint: setup ## format and clippy
 	@$(call component,fmt,rustfmt)

@@ -133,7 +133,8 @@ fn stage(world: &World, output: &Path) {
     let reader = StageReader::open(&paths.partial, &header.shape()).unwrap();
     assert_eq!(reader.extents().count(), header.groups.len());
     if world.is_root() {
-        let digests: Vec<_> = (0..blocks.count()).map(|block| stored(&spool, blocks.range(block)).digest()).collect();
+        let digests: Vec<_> =
+            (0..blocks.count()).map(|block| stored(&spool, blocks.range(block)).digest()).collect();
         let failures =
             (0..blocks.rows()).filter_map(|row| Some(Failure { row, error: failure(&spool, row)? }));
         let truncated = vec![0; digests.len()];

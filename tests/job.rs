@@ -9,10 +9,12 @@ mod format;
 mod ids;
 mod items;
 mod kill;
+mod limits;
 mod models;
 mod outputs;
 mod qwen;
 mod ranks;
+mod retry;
 mod settings;
 mod shards;
 

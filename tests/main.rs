@@ -21,5 +21,7 @@ mod rules;
 mod sample;
 mod setup;
 #[cfg(feature = "engine")]
+mod soak;
+#[cfg(feature = "engine")]
 mod util;
 mod views;

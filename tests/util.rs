@@ -355,15 +355,43 @@ impl Running {
 
     /// Process id of a rank.
     pub fn rank(&self, rank: usize) -> u32 {
-        let is_it = |pid: &u32| {
+        self.ranks_there().into_iter().find(|(number, _)| *number == rank).unwrap().1
+    }
+
+    /// Process ids of the ranks that have started, by rank.
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut there = self.ranks_there();
+        there.sort_unstable();
+        there.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    fn ranks_there(&self) -> Vec<(usize, u32)> {
+        let says = if is_open_mpi() { "OMPI_COMM_WORLD_RANK=" } else { "PMI_RANK=" };
+        let number = |pid: u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let says = if is_open_mpi() { "OMPI_COMM_WORLD_RANK" } else { "PMI_RANK" };
-            let wanted = format!("{says}={rank}");
-            name.starts_with("hyperslab")
-                && environment.split(|&byte| byte == 0).any(|one| one == wanted.as_bytes())
+            let variables = environment.split(|&byte| byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
+            let number = variables.filter_map(|one| one.strip_prefix(says)).next()?.parse().ok()?;
+            name.starts_with("hyperslab").then_some((number, pid))
         };
-        descendants(self.id()).into_iter().find(is_it).unwrap()
+        descendants(self.id()).into_iter().filter_map(number).collect()
+    }
+
+    /// Whether the launcher, or the one process, has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end, and for that of its ranks where the launcher ended before them.
+    pub fn wait_for_all(self) -> Outcome {
+        let ranks = self.ranks();
+        let outcome = self.wait();
+        let began = Instant::now();
+        while ranks.iter().any(|rank| Path::new("/proc").join(rank.to_string()).exists()) {
+            assert!(began.elapsed() < WAIT, "ranks live on without their launcher: {ranks:?}");
+            sleep(LOOK_EVERY);
+        }
+        outcome
     }
 
     /// Ends all processes of the job with SIGKILL, the launcher's too.

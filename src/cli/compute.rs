@@ -127,6 +127,10 @@ pub struct RunArgs {
     /// [default: none]
     #[arg(long, env = "HYPERSLAB_TIME_LIMIT", value_name = "TIME")]
     pub time_limit: Option<String>,
+    /// End the job when a rank has shown no sign of life, or no progress, for so long, e.g. 10m; off never does
+    /// [default: 30m]
+    #[arg(long, env = "HYPERSLAB_WATCHDOG", value_name = "TIME|off")]
+    pub watchdog: Option<String>,
 }
 
 layered!(
@@ -139,7 +143,8 @@ layered!(
         max_failures,
         round_blocks,
         verify_resume,
-        time_limit
+        time_limit,
+        watchdog
     }
 );
 

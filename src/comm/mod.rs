@@ -5,9 +5,10 @@
 //! take the cores from decoding; what follows then completes at once.
 
 mod launch;
+mod pulse;
 mod roll_call;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Root};
 use crate::error::{Error, Exit, Result, note};
 
 pub use launch::Launcher;
+use pulse::Pulse;
 
 /// The communicator as C sees it, handed to `h5/` and opaque elsewhere.
 #[derive(Clone, Copy)]
@@ -45,6 +47,8 @@ pub struct World {
     size: usize,
     local_rank: usize,
     local_size: usize,
+    /// Once the job is watched.
+    pulse: OnceCell<Pulse>,
 }
 
 impl World {
@@ -81,6 +85,7 @@ impl World {
             size,
             local_rank,
             local_size,
+            pulse: OnceCell::new(),
         })
     }
 
@@ -154,6 +159,7 @@ impl World {
                 return false;
             }
             request = pending;
+            self.pulse();
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
             if began.elapsed() > told + LONG {

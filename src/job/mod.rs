@@ -48,6 +48,9 @@ const ROUND_BYTES_MAX: u64 = 128 << 20;
 /// A failure of any rank, the same on all.
 pub fn embed(world: &World, request: &EmbedRequest, began: Instant, say: &mut dyn FnMut(&str)) -> Result<()> {
     let stop = world.agree(Stop::listen(request.time_limit.map(|limit| began + limit)))?;
+    if let Some(limit) = request.watchdog {
+        world.watch(limit);
+    }
     let model = model_folder::find_model(world, &request.model)?;
     let device = devices::choose(world, request)?;
     let prepared = prepare::prepare_all(world, request, &model, &device)?;

@@ -173,7 +173,8 @@ impl OutputJob<'_> {
             committed,
             rows_here: 0,
         };
-        let source = Source { pipeline: &pipeline, sealed: sealed.as_ref() };
+        let watchdog = self.request.watchdog;
+        let source = Source { world, watchdog, pipeline: &pipeline, sealed: sealed.as_ref() };
         rounds.run(plan::Runs::new(share), &source, &mut progress)?;
         let compute_s = compute_began.elapsed().as_secs_f64();
         // While the model thread ran, its own spans tell where the time went.
@@ -231,7 +232,8 @@ impl OutputJob<'_> {
             options: self.request.options.clone(),
             threads: self.request.threads,
         };
-        self.world.agree(model::load(self.model, prepared.modality, &settings))
+        let load = || model::load(self.model, prepared.modality, &settings);
+        self.world.agree(self.world.attended(load))
     }
 
     fn start_pipeline(
@@ -299,8 +301,8 @@ pub fn contents<'a>(
 ) -> Result<Contents<'a>> {
     let (header, committed) = (&all.header, &all.committed);
     let digest = world.from_root(|| {
-        let digest = spool.digest_without(|row| committed.failures.contains_key(&row))?;
-        Ok(digest.to_vec())
+        let digest = || spool.digest_without(|row| committed.failures.contains_key(&row));
+        Ok(world.attended(digest)?.to_vec())
     })?;
     let embedded_input =
         digest.try_into().map_err(|_| Error::new("a digest of another length").exit(Exit::Bug))?;

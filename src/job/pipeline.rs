@@ -8,15 +8,16 @@
 //! rows from which batches are made, keep their order: each has a channel of its own on which its items arrive
 //! in any order.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use ndarray::Array2;
 
 use super::spans::{Span, Spans, Stopwatch};
@@ -67,6 +68,10 @@ pub struct Pipeline {
     blocks: Option<Receiver<Result<BlockRows>>>,
     /// Tells the model thread to stop after the batch in hand.
     ending: Arc<AtomicBool>,
+    /// Counts items decoded and batches computed.
+    progress: Arc<AtomicU64>,
+    /// A thread waits for something that does not come: there is no use in waiting for it.
+    is_stuck: Cell<bool>,
     model_thread: Option<JoinHandle<Spans>>,
     other_threads: Vec<JoinHandle<()>>,
 }
@@ -84,8 +89,14 @@ impl Pipeline {
     ) -> Result<Self> {
         // Before the channels: if a thread cannot be started, their ends are dropped first, and the
         // threads that wait on them end.
-        let mut pipeline =
-            Self { blocks: None, ending: Arc::default(), model_thread: None, other_threads: Vec::new() };
+        let mut pipeline = Self {
+            blocks: None,
+            ending: Arc::default(),
+            progress: Arc::default(),
+            is_stuck: Cell::new(false),
+            model_thread: None,
+            other_threads: Vec::new(),
+        };
         let (window_sender, windows) = bounded(WINDOWS_AHEAD);
         let (item_sender, items) = bounded(settings.batching.window_rows().min(ITEMS_AHEAD_MAX));
         let (block_sender, blocks) = bounded(settings.blocks_ahead);
@@ -93,7 +104,9 @@ impl Pipeline {
         let reader = Arc::new(ViewReader::new(settings.renders));
         for _ in 0..settings.decode_threads {
             let (items, preparer, reader) = (items.clone(), Arc::clone(&model.preparer), Arc::clone(&reader));
-            let decode = spawn("decode", move || decode_items(&items, preparer.as_ref(), &reader))?;
+            let progress = Arc::clone(&pipeline.progress);
+            let decode =
+                spawn("decode", move || decode_items(&items, preparer.as_ref(), &reader, &progress))?;
             pipeline.other_threads.push(decode);
         }
         // Only the decoding threads hold this end: when they are gone, the feeder must notice.
@@ -103,21 +116,38 @@ impl Pipeline {
         let feeder = Feeder { spool, batching, again, windows: window_sender, items: item_sender };
         pipeline.other_threads.push(spawn("feed", move || feeder.run(share))?);
         let (mut embedder, threads) = (model.embedder, settings.model_threads);
-        let ending = Arc::clone(&pipeline.ending);
+        let (ending, progress) = (Arc::clone(&pipeline.ending), Arc::clone(&pipeline.progress));
         pipeline.model_thread = Some(spawn("model", move || {
             model::device::set_model_threads(threads);
-            let model = ModelThread { embedder: embedder.as_mut(), batching };
+            let model = ModelThread { embedder: embedder.as_mut(), batching, progress: &progress };
             model.compute_blocks(&windows, &block_sender, &ending)
         })?);
         Ok(pipeline)
     }
 
-    /// The next block of the share, waiting for it; `None` after the last one.
+    /// The next block of the share, waiting for it, with a call of `alive` now and then; `None` after the last
+    /// one.
     ///
     /// # Errors
-    /// The spool cannot be read, or the model fails.
-    pub fn next_block(&self) -> Option<Result<BlockRows>> {
-        self.blocks.as_ref()?.recv().ok()
+    /// The spool cannot be read, the model fails, or nothing has moved for `limit`.
+    pub fn next_block(&self, limit: Option<Duration>, alive: impl Fn()) -> Option<Result<BlockRows>> {
+        const LOOK_EVERY: Duration = Duration::from_millis(200);
+        let mut seen = (self.progress.load(Ordering::Relaxed), Instant::now());
+        loop {
+            match self.blocks.as_ref()?.recv_timeout(LOOK_EVERY) {
+                Ok(block) => return Some(block),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => alive(),
+            }
+            let progress = self.progress.load(Ordering::Relaxed);
+            if progress != seen.0 {
+                seen = (progress, Instant::now());
+            }
+            if limit.is_some_and(|limit| seen.1.elapsed() > limit) {
+                self.is_stuck.set(true);
+                return Some(Err(stuck(seen.1.elapsed())));
+            }
+        }
     }
 
     /// Where the model thread's time went, after the last block.
@@ -143,10 +173,17 @@ impl Drop for Pipeline {
                 || self.other_threads.iter().any(|thread| !thread.is_finished())
         };
         // A thread may sit in a read from a file system that is gone: it is left behind.
-        while is_running() && began.elapsed() < END_WAIT_MAX {
+        while !self.is_stuck.get() && is_running() && began.elapsed() < END_WAIT_MAX {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+fn stuck(silent: Duration) -> Error {
+    Error::new(format!("no item was read and no batch computed for {} s", silent.as_secs())).hint(
+        "a file system that does not answer looks like this: mend it and run the same command again; --watchdog sets \
+         how long a rank may go without progress",
+    )
 }
 
 fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
@@ -256,7 +293,7 @@ impl Feeder {
     }
 }
 
-fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, reader: &ViewReader) {
+fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, reader: &ViewReader, progress: &AtomicU64) {
     model::device::set_decode_threads();
     for Task { slot, row, done } in items {
         let outcome = match row {
@@ -266,6 +303,7 @@ fn decode_items(items: &Receiver<Task>, preparer: &dyn Preparer, reader: &ViewRe
             }
             Row::ViewSet(views) => prepare_views(preparer, reader, &views),
         };
+        progress.fetch_add(1, Ordering::Relaxed);
         // The model thread has gone only if the job is ending.
         let _ = done.send((slot, outcome));
     }
@@ -339,6 +377,7 @@ fn read_view(reader: &ViewReader, view: &View) -> std::result::Result<Vec<u8>, F
 struct ModelThread<'a> {
     embedder: &'a mut dyn Embedder,
     batching: Batching,
+    progress: &'a AtomicU64,
 }
 
 impl ModelThread<'_> {
@@ -429,6 +468,7 @@ impl ModelThread<'_> {
             return Ok(Vec::new());
         }
         let computed = self.embedder.embed(items)?;
+        self.progress.fetch_add(1, Ordering::Relaxed);
         let mut not_finite = Vec::new();
         for ((vector, item), &row) in computed.outer_iter().zip(items).zip(rows) {
             if item.is_some() && !vector.iter().all(|value| value.is_finite()) {

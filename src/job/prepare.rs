@@ -91,7 +91,7 @@ pub fn prepare_all(
     let checked = request.options.check(&folder.path, description.family, description.text_dim);
     checked.map_err(Error::on_all_ranks)?;
     let digests = world.from_root(|| {
-        let digests = model::checkpoint::digests(&folder.path)?;
+        let digests = world.attended(|| model::checkpoint::digests(&folder.path))?;
         serde_json::to_vec(&(digests.weights, digests.tokenizer)).context(|| "cannot encode digests")
     })?;
     let (weights_sha256, tokenizer_sha256) =

@@ -42,6 +42,8 @@ pub struct EmbedRequest {
     pub verify_resume: VerifyResume,
     /// When the job ends by itself, to be resumed, if it is not done: from its start on.
     pub time_limit: Option<Duration>,
+    /// How long a rank may be silent; `None`: for ever.
+    pub watchdog: Option<Duration>,
     /// Seal when all rows are committed; otherwise leave that to `hyperslab seal`.
     pub seal: bool,
 }

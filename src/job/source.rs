@@ -1,11 +1,17 @@
 //! Where a rank's blocks come from.
 
+use std::time::Duration;
+
 use super::pipeline::{BlockRows, Pipeline};
+use crate::comm::World;
 use crate::error::{Error, Exit, Result};
 use crate::store::SealedRows;
 
 /// A rank's blocks, in the order of its share.
 pub struct Source<'a> {
+    pub world: &'a World,
+    /// How long nothing may move.
+    pub watchdog: Option<Duration>,
     pub pipeline: &'a Pipeline,
     /// The output whose failed items are embedded again: what it has of the others is taken from it.
     pub sealed: Option<&'a SealedRows>,
@@ -25,7 +31,7 @@ impl Source<'_> {
 
     fn computed(&self, block: u64) -> Result<BlockRows> {
         let ended = || Error::new("the model thread ended before its share was done").exit(Exit::Bug);
-        let done = self.pipeline.next_block().ok_or_else(ended)??;
+        let done = self.pipeline.next_block(self.watchdog, || self.world.pulse()).ok_or_else(ended)??;
         debug_assert_eq!(done.block, block, "blocks arrive in the order of the share");
         Ok(done)
     }

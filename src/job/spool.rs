@@ -48,7 +48,7 @@ pub fn make_or_open(
             plan_use = Some(begun);
             is_usable
         } else {
-            is_usable(output, paths, mode)?
+            world.attended(|| is_usable(output, paths, mode))?
         };
         Ok(vec![u8::from(is_usable)])
     })? == [1];
@@ -153,7 +153,7 @@ fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
         let source = source(output)?;
         write_spool(path, &groups(output, listing)?, output.block_rows, source).map(drop)
     };
-    world.agree(if world.is_root() { write() } else { Ok(()) })
+    world.agree(if world.is_root() { world.attended(write) } else { Ok(()) })
 }
 
 /// What the groups of an output are made from. On rank 0.
@@ -180,11 +180,11 @@ fn list_views(world: &World, output: &OutputRequest) -> Result<Option<Listing>> 
         return Err(Error::new("no folder of views is given").hint("--renders ROOT says where they are"));
     };
     let rule = world.agree(Rule::new(output.layout, &output.view_glob))?;
-    let mut found = None;
+    let (mut found, size) = (None, world.size());
     let parts = world.from_root(|| {
         let (parts, on_the_way) = match &output.renders_list {
-            Some(list) => views::read_list(list, world.size(), KEEP, &rule)?,
-            None => views::split(root, world.size(), KEEP, &rule)?,
+            Some(list) => world.attended(|| views::read_list(list, size, KEEP, &rule))?,
+            None => world.attended(|| views::split(root, size, KEEP, &rule))?,
         };
         found = Some(on_the_way);
         let mut bytes = Vec::new();
@@ -194,7 +194,7 @@ fn list_views(world: &World, output: &OutputRequest) -> Result<Option<Listing>> 
         Ok(bytes)
     })?;
     let mine = part_of(&parts, world.rank())
-        .and_then(|part| views::walk(root, &part, KEEP, &rule))
+        .and_then(|part| world.attended(|| views::walk(root, &part, KEEP, &rule)))
         .and_then(|listing| listing.to_bytes());
     let gathered = world.gather(&world.agree(mine)?);
     let merged = match (gathered, found) {

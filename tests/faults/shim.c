@@ -6,6 +6,7 @@
  * SHIM_FAULT        flip        one bit of one write differs from what the program gave (once)
  *                   enospc eio  a write that would go beyond SHIM_AFTER bytes fails, and all that do after it
  *                   fsync-eio   fsync and fdatasync fail
+ *                   slow        the same take 100 ms
  *                   eacces      open, openat and creat fail
  *                   hang        the same never return, as on a file system that does not answer
  *                   stop kill   the process gets SIGSTOP or SIGKILL, before a write or at the trigger (once)
@@ -47,8 +48,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum fault { NONE, FLIP, ENOSPC_, EIO_, FSYNC_EIO, EACCES_, HANG, STOP, KILL, CLOCK };
-static const char *const NAMES[] = {"none", "flip", "enospc", "eio", "fsync-eio", "eacces", "hang", "stop", "kill", "clock"};
+enum fault { NONE, FLIP, ENOSPC_, EIO_, FSYNC_EIO, SLOW, EACCES_, HANG, STOP, KILL, CLOCK };
+static const char *const NAMES[] = {"none", "flip", "enospc", "eio", "fsync-eio", "slow", "eacces", "hang", "stop", "kill", "clock"};
 
 /* Written once, by `read_settings`. */
 static enum fault fault;
@@ -228,6 +229,10 @@ static bool call_fails(const char *what, int error) {
 }
 
 static bool sync_fails(int fd) {
+    if (active() == SLOW && is_wanted_fd(fd)) {
+        if (!atomic_exchange(&done, true)) tell("first slow sync", 0, -1);
+        usleep(100000);
+    }
     return active() == FSYNC_EIO && is_wanted_fd(fd) && call_fails("first failed sync", EIO);
 }
 
