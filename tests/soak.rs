@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use hyperslab::Exit;
 
-use crate::util::{Dir, Run, Running, Signal, assert_same, assert_sound, committed_blocks, repository, signal};
+use crate::util::{
+    Dir, Run, Running, Signal, assert_same, assert_sound, committed_blocks, repository, signal,
+};
 
 const TEXT: &str = "siglip_text_embeddings.h5";
 const RANKS_MAX: usize = 4;
@@ -54,7 +56,8 @@ fn job(dir: &Dir, compression: &str) -> Run {
 fn captions() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let caption = |i: usize| if i % 90 == 7 { String::new() } else { format!("a thing with {i} corners") };
+        let caption =
+            |i: usize| if i % 90 == 7 { String::new() } else { format!("a thing with {i} corners") };
         let lines = (0..2000).map(|i| {
             serde_json::json!({ "asset_id": format!("{}/{i:05}", i % 7), "caption": caption(i) }).to_string()
         });
@@ -121,7 +124,7 @@ fn killed_at(mut running: Running, moment: Duration, victim: Victim, rank: usize
         Victim::AllRanks => ranks.iter().for_each(|rank| signal(*rank, Signal::KILL)),
         Victim::Launcher => signal(running.id(), Signal::KILL),
     }
-    let outcome = running.wait_for_all();
+    let outcome = running.wait_for_all(&ranks);
     // A rank that had done its last call before it was hit does not spoil the job.
     if outcome.status.success() {
         return false;

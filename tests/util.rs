@@ -370,7 +370,8 @@ impl Running {
         let number = |pid: u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let variables = environment.split(|&byte| byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
+            let variables =
+                environment.split(|&byte| byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
             let number = variables.filter_map(|one| one.strip_prefix(says)).next()?.parse().ok()?;
             name.starts_with("hyperslab").then_some((number, pid))
         };
@@ -382,9 +383,8 @@ impl Running {
         self.child.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end, and for that of its ranks where the launcher ended before them.
-    pub fn wait_for_all(self) -> Outcome {
-        let ranks = self.ranks();
+    /// Waits for its end, and for that of these ranks where the launcher ends before them.
+    pub fn wait_for_all(self, ranks: &[u32]) -> Outcome {
         let outcome = self.wait();
         let began = Instant::now();
         while ranks.iter().any(|rank| Path::new("/proc").join(rank.to_string()).exists()) {

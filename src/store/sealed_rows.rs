@@ -96,9 +96,13 @@ impl SealedRows {
     /// # Errors
     /// The file does not say.
     pub fn truncated(&self) -> Result<u64> {
-        let count =
-            self.readers.first().map(|reader| reader.root_integer(attr::TRUNCATED_ITEMS)).transpose()?;
-        Ok(count.unwrap_or_default().max(0) as u64)
+        match self.readers.first() {
+            // Of files of captions alone.
+            Some(reader) if !reader.assets().has_views() && reader.num_images().is_none() => {
+                Ok(reader.root_integer(attr::TRUNCATED_ITEMS)?.max(0) as u64)
+            }
+            _ => Ok(0),
+        }
     }
 
     /// A string attribute of the root, if it is there.

@@ -144,7 +144,7 @@ fn only_what_failed_may_have_changed() {
         .says("the input has changed in items that have their vectors");
     mend(&[&all[50]], other);
     retry().args("--batch-size 3").run().exits(Exit::Failure).says("batch_size");
-    retry().args("--views 3").run().exits(Exit::Failure).says("numbers of views");
+    retry().args("--views 3").run().exits(Exit::Failure).says("the input has 51 in blocks of 4");
     assert_eq!(sha256(&image_of(&dir)), before);
     assert_eq!(names(&dir.join("out")), ["run.json", "siglip_image_embeddings.h5"]);
     mend(&[&all[9]], whole);
