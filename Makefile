@@ -24,7 +24,7 @@ MPICH_ENV := MPICC=mpicc.mpich HDF5_DIR=/usr/lib/x86_64-linux-gnu/hdf5/mpich CAR
 SERIAL_HDF5 := /usr/lib/x86_64-linux-gnu/hdf5/serial
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test test-mpich soak lint reader linkage
+.PHONY: help setup build demo test test-mpich soak lint reader linkage image
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -75,6 +75,14 @@ if readelf -d $(1) | grep NEEDED | grep -E '$(2)'; then \
 fi; \
 echo "$(1) loads none of $(2)"
 endef
+
+# More for the engine's `build`: IMAGE_FLAGS='--build-arg TORCH=cu128'.
+IMAGE_FLAGS ?=
+ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(shell command -v $(engine))))
+
+image: ## a container image, with docker, podman or buildah
+	$(or $(ENGINE),$(error no docker, podman or buildah in PATH)) build -f docker/Dockerfile -t hyperslab \
+	    --build-arg COMMIT="$$(git describe --always --abbrev=12 --exclude='*' --dirty || echo unknown)" $(IMAGE_FLAGS) .
 
 fmt_command := cargo fmt --check
 clippy_command := cargo clippy --release --all-targets -- -D warnings

@@ -15,6 +15,8 @@ const LIBTORCH_WANTED: &str = "2.11.";
 const HDF5_WANTED_AS_VARIABLE: &str = "DEP_HDF5_VERSION_1_10_2";
 /// Accepts an MPI or HDF5 of conda.
 const ALLOW_CONDA: &str = "HYPERSLAB_ALLOW_CONDA";
+/// Names the commit where there is no checkout, as in an image's build.
+const COMMIT: &str = "HYPERSLAB_COMMIT";
 /// What mends everything below where one may install packages.
 const SETUP: &str = "run docker/setup.sh";
 
@@ -30,7 +32,9 @@ fn main() {
         Ok(version) => println!("cargo::rustc-env=HYPERSLAB_BUILD_{name}={version}"),
         Err(problem) => problems.push(problem),
     };
-    checked("COMMIT", Ok(git_commit().unwrap_or_else(|| "unknown".to_owned())));
+    println!("cargo::rerun-if-env-changed={COMMIT}");
+    let commit = env::var(COMMIT).ok().or_else(git_commit);
+    checked("COMMIT", Ok(commit.unwrap_or_else(|| "unknown".to_owned())));
     checked("RUSTC", Ok(rustc(&["--version"]).unwrap_or_else(|| "unknown".to_owned())));
     checked("HDF5", hdf5(engine));
     let mpi = if engine { mpi() } else { Ok(Mpi { name: "none".to_owned(), launcher: "none".to_owned() }) };

@@ -6,6 +6,7 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 Usage: docker/setup.sh [--torch cpu|cu126|cu128|cu130] [--mpi openmpi|mpich] [--no-root] [--prefix DIR] [--dry-run]
+       docker/setup.sh --runtime [--mpi openmpi|mpich] [--dry-run]
 
 Installs what is missing, after saying what it will fetch and how much disk that takes:
   - system packages, on Debian and Ubuntu, as root or through sudo
@@ -25,6 +26,8 @@ Installs what is missing, after saying what it will fetch and how much disk that
                  named all at once. libclang and cmake, where they are missing, are fetched as Python wheels.
   --prefix DIR   where to put what is fetched (default .deps in this tree, or what .deps links to): libtorch and, with
                  --no-root, everything else. Nothing is written elsewhere, but the link .deps in this tree.
+  --runtime      install only the system packages that the built programs run with, e.g. in an image's last stage: MPI
+                 with its launcher, parallel HDF5, certificates. No compilers, no Rust; libtorch is to be copied there.
   --dry-run      say what would be fetched, and stop
 
 Environment:
@@ -54,6 +57,11 @@ readonly PACKAGES=(
 )
 readonly PACKAGES_OPENMPI=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev)
 readonly PACKAGES_MPICH=(mpich libmpich-dev libhdf5-mpich-dev)
+# To run alone. Debian and Ubuntu name the library by its version, each release another: a pattern, which apt-get and
+# dpkg-query both know, names the one there is.
+readonly RUNTIME=(ca-certificates libstdc++6)
+readonly RUNTIME_OPENMPI=(openmpi-bin 'libhdf5-openmpi-[0-9]*')
+readonly RUNTIME_MPICH=(mpich 'libhdf5-mpich-[0-9]*')
 # The C++ libraries are the same in the wheels of all Pythons, so the Python here need not be one that torch knows.
 # glibc 2.28 is the oldest for torch itself; the others' names are of any before it.
 WHEEL_TAGS=(--python-version 3.12 --implementation cp --abi cp312)
@@ -101,7 +109,7 @@ announce() {
         all=$((all + fetched)) all_disk=$((all_disk + disk))
     done
     say "together about $all MB, $all_disk MB on disk; at 100 Mbit/s some $(((all * 8 / 100 + all_disk / 100) / 60 + 1)) minutes"
-    say "the build after it: 60 MB of crates, 4 GB on disk in target, about 10 minutes on two cores"
+    [ "$runtime" = yes ] || say "the build after it: 60 MB of crates, 4 GB on disk in target, about 10 minutes on two cores"
 }
 
 # ---- system packages, or a cluster's modules -----------------------------------------------------------------------
@@ -109,7 +117,7 @@ announce() {
 missing_packages() {
     local package
     for package in "${packages[@]}"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || echo "$package"
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2> /dev/null | grep -q -x installed || echo "$package"
     done
 }
 
@@ -143,6 +151,13 @@ install_packages() {
     fi
     rm -f "$log"
     say "installed the packages in $((SECONDS - started)) s"
+}
+
+# decide_packages PACKAGE...
+decide_packages() {
+    packages=("$@")
+    mapfile -t missing < <(missing_packages)
+    [ "${#missing[@]}" -eq 0 ] || plan+=("system packages: ${missing[*]}|$((${#missing[@]} * 20))|$((${#missing[@]} * 60))")
 }
 
 check_packages() {
@@ -229,7 +244,7 @@ write_env() {
 
 # ---------------------------------------------------------------------------------------------------------------
 
-no_root=no prefix='' torch='' mpi=openmpi dry_run=no
+no_root=no runtime=no prefix='' torch='' mpi=openmpi dry_run=no
 packages=() missing=()
 # What find_hdf5 found, or why not.
 # shellcheck disable=SC2034
@@ -244,6 +259,7 @@ parse() {
             --mpi) mpi=$2; shift ;;
             --prefix) mkdir -p "$2" && prefix=$(cd "$2" && pwd); shift ;;
             --no-root) no_root=yes ;;
+            --runtime) runtime=yes ;;
             --dry-run) dry_run=yes ;;
             --help | -h) usage; exit ;;
             *) printf 'setup: error: unknown argument: %s\n' "$1" >&2; usage >&2; exit 2 ;;
@@ -252,6 +268,18 @@ parse() {
     done
     case $torch in '' | cpu | cu126 | cu128 | cu130) ;; *) die "--torch $torch: cpu, cu126, cu128 or cu130" ;; esac
     case $mpi in openmpi | mpich) ;; *) die "--mpi $mpi: openmpi or mpich" ;; esac
+    [ "$runtime" = no ] || [ -z "$torch$prefix" ] || die "--runtime installs system packages alone: --torch and --prefix do not go with it"
+}
+
+set_up_runtime() {
+    uses_apt || die "--runtime installs packages of Debian and Ubuntu, as root" \
+        "Elsewhere, load the modules of the MPI and parallel HDF5 that the programs were built with."
+    case $mpi in
+        openmpi) decide_packages "${RUNTIME_OPENMPI[@]}" "${RUNTIME[@]}" ;;
+        mpich) decide_packages "${RUNTIME_MPICH[@]}" "${RUNTIME[@]}" ;;
+    esac
+    announce
+    [ "$dry_run" = yes ] || check_packages
 }
 
 # .deps in the tree is the prefix, or a link to it: that is where the build looks.
@@ -277,10 +305,10 @@ place() {
 decide() {
     local there
     if uses_apt; then
-        case $mpi in openmpi) packages=("${PACKAGES_OPENMPI[@]}") ;; mpich) packages=("${PACKAGES_MPICH[@]}") ;; esac
-        packages+=("${PACKAGES[@]}")
-        mapfile -t missing < <(missing_packages)
-        [ "${#missing[@]}" -eq 0 ] || plan+=("system packages: ${missing[*]}|$((${#missing[@]} * 20))|$((${#missing[@]} * 60))")
+        case $mpi in
+            openmpi) decide_packages "${PACKAGES_OPENMPI[@]}" "${PACKAGES[@]}" ;;
+            mpich) decide_packages "${PACKAGES_MPICH[@]}" "${PACKAGES[@]}" ;;
+        esac
     fi
     rust_is_there || plan+=("Rust $RUST|150|650")
     ! lacks_libclang || plan+=("libclang, as a Python wheel|25|85")
@@ -304,6 +332,7 @@ main() {
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     [ "$(uname -sm)" = 'Linux x86_64' ] || die "made for Linux on x86_64, this is $(uname -sm)" \
         "Elsewhere: install MPI, parallel HDF5, Rust $RUST_OLDEST and libtorch $TORCH, set HDF5_DIR and LIBTORCH."
+    if [ "$runtime" = yes ]; then set_up_runtime; return; fi
     place
     uses_apt || { check_tools && find_mpi_and_hdf5; }
     decide

@@ -1,6 +1,7 @@
 //! The house rules that a test can hold: who may import whom, where `unsafe` may stand, how long a function
 //! may be. What it says here is DESIGN's module rules in a form that cannot rot.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -198,4 +199,23 @@ fn plan_is_pure() {
         }
     }
     assert_none(&broken);
+}
+
+/// The image is made of what `.dockerignore` lets through, and that is what the Dockerfile copies.
+#[test]
+fn the_image_is_made_of_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (dockerfile, ignored) = (read("docker/Dockerfile"), read(".dockerignore"));
+    let copied: BTreeSet<&str> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from"))
+        .flat_map(|line| line.split_whitespace().rev().skip(1))
+        .collect();
+    let let_through: BTreeSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert!(ignored.lines().any(|line| line == "*"), "all that is not named is to be left out");
+    assert_eq!(copied, let_through);
+    let missing: Vec<_> = copied.iter().filter(|path| !root.join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -36,16 +36,20 @@ impl Tree {
         self
     }
 
-    /// The script without root, with `bin` before the rest of PATH.
+    /// The script without root.
     fn setup(&self, arguments: &str, variables: &[(&str, &str)]) -> Output {
-        let path = format!("{}:{}", self.path("bin"), std::env::var("PATH").unwrap());
-        self.setup_in(&path, arguments, variables)
+        self.setup_in(&self.bin_first(), &format!("--no-root {arguments}"), variables)
+    }
+
+    /// PATH with `bin` before the rest.
+    fn bin_first(&self) -> String {
+        format!("{}:{}", self.path("bin"), std::env::var("PATH").unwrap())
     }
 
     fn setup_in(&self, path: &str, arguments: &str, variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new("/bin/bash");
         command.current_dir(self.folder.path());
-        command.arg(self.path("docker/setup.sh")).arg("--no-root").args(arguments.split_whitespace());
+        command.arg(self.path("docker/setup.sh")).args(arguments.split_whitespace());
         for name in ["LIBTORCH", "HDF5_DIR", "MPICC", "HYPERSLAB_ALLOW_CONDA", "BASH_ENV", "TORCH_INDEX_URL"]
         {
             command.env_remove(name);
@@ -153,10 +157,38 @@ fn all_that_is_missing_is_named_at_once() {
     {
         tree.program(tool, &format!("PATH={path} exec {tool} \"$@\""));
     }
-    let output = tree.setup_in(&tree.path("bin"), "--prefix scratch", &[("HOME", "/nowhere")]);
+    let output = tree.setup_in(&tree.path("bin"), "--no-root --prefix scratch", &[("HOME", "/nowhere")]);
     refused(
         &output,
         &["this machine lacks", "mpicc", "gcc and g++", "git", "python3 with pip", "parallel HDF5"],
     );
     assert_eq!(fs::read_link(tree.path(".deps")).unwrap(), fs::canonicalize(tree.path("scratch")).unwrap());
+}
+
+#[test]
+fn running_alone_takes_few_packages_and_nothing_else() {
+    let tree = Tree::new();
+    // Of Debian's kind and as root; apt-get writes down what it was told, and then everything is installed.
+    let log = tree.path("apt.log");
+    tree.program("id", "echo 0");
+    tree.program("apt-get", &format!("echo \"$*\" >> {log}"));
+    tree.program("dpkg-query", &format!("grep -q install {log} && echo installed"));
+    let setup = |arguments: &str| tree.setup_in(&tree.bin_first(), arguments, &[]);
+
+    let output = setup("--runtime --dry-run");
+    let said = said(&output);
+    assert!(output.status.success() && said.contains("openmpi-bin libhdf5-openmpi-[0-9]*"), "{said}");
+    for other in ["-dev", "Rust", "libtorch", "the build"] {
+        assert!(!said.contains(other), "{said}");
+    }
+    assert!(!Path::new(&log).exists(), "a dry run has called apt-get");
+
+    assert!(setup("--runtime --mpi mpich").status.success());
+    let told = fs::read_to_string(&log).unwrap();
+    let packages = "mpich libhdf5-mpich-[0-9]* ca-certificates libstdc++6";
+    assert_eq!(told, format!("update\ninstall -y --no-install-recommends {packages}\n"));
+    assert!(!Path::new(&tree.path(".deps")).exists());
+
+    refused(&setup("--runtime --no-root"), &["packages of Debian", "load the modules"]);
+    refused(&setup("--runtime --torch cpu"), &["--torch"]);
 }
