@@ -93,7 +93,12 @@ fn failed(batch: usize, smaller: Option<String>, error: &TchError) -> Error {
     let error = torch(&format!("embedding a batch of {batch}"), error);
     match smaller {
         // What a batch is decides bits, so a run cannot go on with another.
-        Some(setting) if error.message.contains("out of memory") => {
+        // In the words of CUDA's allocator and of the CPU's.
+        Some(setting)
+            if ["out of memory", "can't allocate memory"]
+                .iter()
+                .any(|words| error.message.contains(words)) =>
+        {
             error.hint(format!("start again with --overwrite {setting}"))
         }
         _ => error,

@@ -4,7 +4,7 @@
  *     mpirun -n 2 -x LD_PRELOAD=$PWD/shim.so -x SHIM_FAULT=eio -x SHIM_PATH=.partial hyperslab ...
  *
  * SHIM_FAULT        flip        one bit of one write differs from what the program gave (once)
- *                   enospc eio  a write that would go beyond SHIM_AFTER bytes fails, and all that do after it
+ *                   enospc eio edquot    a write that would go beyond SHIM_AFTER bytes fails, and all that do after it
  *                   fsync-eio   fsync and fdatasync fail
  *                   slow        the same take 100 ms
  *                   eacces      open, openat and creat fail
@@ -12,6 +12,8 @@
  *                   stop kill   the process gets SIGSTOP or SIGKILL, before a write or at the trigger (once)
  *                   clock       at the trigger CLOCK_MONOTONIC fails for calls from the program itself (not from
  *                               its libraries): Rust's Instant::now() panics on whichever thread asks next
+ *                   nomem       at the trigger posix_memalign, by which libtorch gets its memory on a CPU, fails for
+ *                               SHIM_MIN bytes and more
  * SHIM_PATH         end of the path of the files it acts on, as the process sees it now (a renamed file has its
  *                   new name); eacces and hang compare the path as given to open. Empty or unset: no file
  * SHIM_RANK         the rank it acts in (default 0), or `any`: OMPI_COMM_WORLD_RANK or, under MPICH's launcher,
@@ -21,7 +23,7 @@
  * SHIM_AFTER        bytes written to such files by this process before it acts (default 0)
  * SHIM_AFTER_CALLS  calls that pass before it acts: writes, syncs or opens, whichever the fault is about (default 0)
  * SHIM_MIN          writes of fewer bytes neither count nor are touched (default 1): leaves out metadata
- * SHIM_TRIGGER      for clock, stop and kill: a path; they act once something exists there
+ * SHIM_TRIGGER      for clock, nomem, stop and kill: a path; they act once something exists there
  *
  * Each fault says on standard error what it did (`shim: rank 1: flip: ...`), so that a test can tell a fault that
  * was survived from one that never happened. Which symbols and why:
@@ -48,8 +50,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum fault { NONE, FLIP, ENOSPC_, EIO_, FSYNC_EIO, SLOW, EACCES_, HANG, STOP, KILL, CLOCK };
-static const char *const NAMES[] = {"none", "flip", "enospc", "eio", "fsync-eio", "slow", "eacces", "hang", "stop", "kill", "clock"};
+enum fault { NONE, FLIP, ENOSPC_, EIO_, EDQUOT_, FSYNC_EIO, SLOW, EACCES_, HANG, STOP, KILL, CLOCK, NOMEM };
+static const char *const NAMES[] = {"none", "flip", "enospc", "eio", "edquot", "fsync-eio", "slow", "eacces", "hang", "stop", "kill", "clock", "nomem"};
 
 /* Written once, by `read_settings`. */
 static enum fault fault;
@@ -79,7 +81,7 @@ static void read_settings(void) {
     if (strcmp(wanted_rank, "any") != 0 && strcmp(wanted_rank, rank) != 0) return;
     /* A launcher and its daemons inherit the environment and have no rank: they would be taken for rank 0. */
     if (strncmp(program, "hyperslab", 9) != 0) return;
-    for (int i = FLIP; i <= CLOCK; i++)
+    for (int i = FLIP; i <= NOMEM; i++)
         if (!strcmp(name, NAMES[i])) fault = i;
     if (fault == NONE) {
         dprintf(2, "shim: SHIM_FAULT=%s is none of those it knows\n", name);
@@ -140,7 +142,7 @@ enum action { PASS, FAIL, ALTER };
 
 static enum action on_write(int fd, long long size, long long offset) {
     enum fault f = active();
-    bool about_writes = f == FLIP || f == ENOSPC_ || f == EIO_ || ((f == STOP || f == KILL) && !trigger);
+    bool about_writes = f == FLIP || f == ENOSPC_ || f == EIO_ || f == EDQUOT_ || ((f == STOP || f == KILL) && !trigger);
     int saved = errno;
     if (!about_writes || size < min_bytes || !is_wanted_fd(fd)) {
         errno = saved;
@@ -148,11 +150,11 @@ static enum action on_write(int fd, long long size, long long offset) {
     }
     long long calls = atomic_fetch_add(&calls_seen, 1), bytes = atomic_fetch_add(&bytes_seen, size);
     if (calls < after_calls) return PASS;
-    if (f == ENOSPC_ || f == EIO_) {
+    if (f == ENOSPC_ || f == EIO_ || f == EDQUOT_) {
         if (bytes + size <= after_bytes) return PASS;
         atomic_fetch_sub(&bytes_seen, size);
         if (!atomic_exchange(&done, true)) tell("first failed write", size, offset);
-        errno = f == EIO_ ? EIO : ENOSPC;
+        errno = f == EIO_ ? EIO : f == EDQUOT_ ? EDQUOT : ENOSPC;
         return FAIL;
     }
     if (bytes < after_bytes) return PASS;
@@ -276,7 +278,7 @@ int openat64(int folder, const char *path, int flags, ...) {
 int creat(const char *path, mode_t mode) { return open_fails(path) ? -1 : REAL(creat)(path, mode); }
 int creat64(const char *path, mode_t mode) { return open_fails(path) ? -1 : REAL(creat64)(path, mode); }
 
-/* --- The trigger: clock and signals ---------------------------------------------------------------- */
+/* --- The trigger: clock, memory and signals ---------------------------------------------------------------- */
 
 static atomic_bool triggered;
 
@@ -286,6 +288,8 @@ static void *watch_trigger(void *unused) {
     atomic_store(&triggered, true);
     if (fault == CLOCK)
         tell("the monotonic clock fails from now on", 0, -1);
+    else if (fault == NOMEM)
+        tell("there is no more memory for tensors", 0, -1);
     else
         signal_once();
     return NULL;
@@ -295,8 +299,14 @@ static void *watch_trigger(void *unused) {
 __attribute__((constructor)) static void start_watching(void) {
     enum fault f = active();
     pthread_t thread;
-    if ((f == CLOCK || f == STOP || f == KILL) && trigger && !pthread_create(&thread, NULL, watch_trigger, NULL))
+    if ((f == CLOCK || f == NOMEM || f == STOP || f == KILL) && trigger && !pthread_create(&thread, NULL, watch_trigger, NULL))
         pthread_detach(thread);
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t size) {
+    if (fault == NOMEM && (long long)size >= min_bytes && atomic_load_explicit(&triggered, memory_order_relaxed))
+        return ENOMEM;
+    return REAL(posix_memalign)(memory, alignment, size);
 }
 
 /* Whether `address` lies in the program itself, where Rust's standard library is linked. MPI and libtorch do not

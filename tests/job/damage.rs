@@ -126,6 +126,15 @@ fn a_failed_write_of_rows_is_no_commit_and_no_hang() {
 }
 
 #[test]
+fn a_quota_that_is_used_up_is_no_commit_and_no_hang() {
+    for (end, bytes, told) in
+        [(".partial", 9000, ".partial"), (".journal", 2000, "quota"), (".tmp", 9000, ".tmp")]
+    {
+        fails_and_goes_on(&format!("FAULT=edquot PATH={end} AFTER={bytes}"), told);
+    }
+}
+
+#[test]
 fn a_failed_write_of_the_sealed_file_costs_the_seal_alone() {
     fails_and_goes_on("FAULT=enospc PATH=.tmp AFTER=9000", "siglip_image_embeddings.h5.tmp");
 }

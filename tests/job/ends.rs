@@ -25,6 +25,20 @@ fn a_rank_that_panics_ends_the_job() {
 }
 
 #[test]
+fn a_rank_without_memory_for_a_batch_ends_the_job_with_a_smaller_one_named() {
+    let dir = Dir::new();
+    let trigger = dir.join("now");
+    let fault = format!("FAULT=nomem MIN=4096 RANK=1 TRIGGER={}", trigger.display());
+    let job = started(embed(&dir, "many").ranks(3).fault(&fault), &text_of(&dir));
+    fs::write(trigger, "").unwrap();
+    let failed = job.wait().exits(Exit::Failure).tells_one_error().says("rank 1: embedding a batch");
+    let failed = failed.says("can't allocate memory").says("--overwrite --batch-size 2");
+    assert!(failed.took < Duration::from_secs(30), "{failed}");
+    assert_in_the_middle(&text_of(&dir));
+    goes_on(embed(&dir, "many"), &text_of(&dir), &many().output);
+}
+
+#[test]
 fn a_rank_that_cannot_open_a_file_ends_the_job() {
     for (file, rank) in [
         ("model.safetensors", 1),
