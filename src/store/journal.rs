@@ -101,9 +101,9 @@ impl Committed {
 
     /// Adds a record.
     pub fn add(&mut self, record: Record) {
-        self.digests.extend((record.first_block..).zip(record.digests));
+        self.digests.extend((record.first_block..=u64::MAX).zip(record.digests));
         self.failures.extend(record.failures.into_iter().map(|failure| (failure.row, failure.error)));
-        self.truncated += record.truncated;
+        self.truncated = self.truncated.saturating_add(record.truncated);
     }
 }
 
@@ -183,7 +183,7 @@ pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
     let mut committed = Committed::default();
     let mut good = bytes.len() - rest.len();
     while let Some(record) = next_frame::<Record>(&mut rest) {
-        if record.first_block.saturating_add(record.digests.len() as u64) > blocks {
+        if record.first_block.checked_add(record.digests.len() as u64).is_none_or(|end| end > blocks) {
             break;
         }
         committed.add(record);
