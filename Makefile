@@ -23,8 +23,13 @@ MPICH_ENV := MPICC=mpicc.mpich HDF5_DIR=/usr/lib/x86_64-linux-gnu/hdf5/mpich CAR
 # Debian's serial HDF5: the reader alone is built against it, so that nothing in it can ask for MPI.
 SERIAL_HDF5 := /usr/lib/x86_64-linux-gnu/hdf5/serial
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))
+# No input may take longer than a second or two, or memory that it does not fill.
+FUZZ_FLAGS := -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=256
+
 .NOTPARALLEL:
-.PHONY: help setup build demo test test-mpich soak lint reader linkage image
+.PHONY: help setup build demo test test-mpich soak fuzz lint reader linkage image
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,6 +58,17 @@ test-mpich: build ## the tests that use MPI, under MPICH (not part of make test)
 # KILLS=1000 SEED=7 make soak
 soak: build ## kill jobs at 200 random moments: each must end with the bytes of an undisturbed one (not part of make test)
 	SOAK_KILLS=$(or $(KILLS),200) SOAK_SEED=$(or $(SEED),1) cargo test --locked --release -- --ignored --nocapture soak::at_length
+
+# With a nightly compiler, and a build of its own. What is found stands in fuzz/artifacts.
+fuzz: setup ## fuzz each parser for FUZZ_SECONDS (not part of make test)
+	cargo +nightly --version > /dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+	cargo fuzz --version > /dev/null 2>&1 || cargo install --locked cargo-fuzz
+	python3 fuzz/seeds.py fuzz/corpus
+	cargo +nightly fuzz build --features engine
+	export TMPDIR=$$(mktemp -d -p /dev/shm) LD_LIBRARY_PATH=$${LIBTORCH:-$(CURDIR)/.deps/libtorch}/lib; \
+	trap 'rm -rf "$$TMPDIR"' EXIT; for target in $(FUZZ_TARGETS); do \
+	    cargo +nightly fuzz run --features engine $$target -- $(FUZZ_FLAGS) -max_total_time=$(FUZZ_SECONDS); \
+	done
 
 lint: setup ## format and clippy
 	@$(call component,fmt,rustfmt)

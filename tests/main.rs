@@ -13,6 +13,7 @@ mod job;
 mod look;
 mod plan;
 mod plan_command;
+mod properties;
 mod read;
 #[cfg(feature = "engine")]
 mod reference;

@@ -1,9 +1,11 @@
 //! A text file of the input, plain or gzipped, streamed.
 
+use std::cell::Cell;
 use std::fs::{File, metadata};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -75,5 +77,70 @@ impl<R: BufRead> Read for Gunzip<R> {
             }
             _ => error,
         })
+    }
+}
+
+/// A text of which each piece may be only so long. Who knows where pieces begin renews what may be read.
+pub struct Limited<R> {
+    text: R,
+    /// What a piece is, e.g. `a row`.
+    piece: &'static str,
+    left: Left,
+}
+
+/// How many bytes may still be read of the piece in hand.
+#[derive(Clone, Debug, Default)]
+pub struct Left(Rc<Cell<u64>>);
+
+impl Left {
+    /// Another piece begins.
+    pub fn renew(&self) {
+        self.0.set(PIECE_BYTES_MAX);
+    }
+}
+
+impl<R> Limited<R> {
+    pub fn new(text: R, piece: &'static str) -> Self {
+        let left = Left::default();
+        left.renew();
+        Self { text, piece, left }
+    }
+
+    /// What is left, for who knows where pieces begin.
+    pub fn left(&self) -> Left {
+        self.left.clone()
+    }
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.0.get();
+        if left == 0 {
+            return Err(io::Error::other(format!(
+                "{} is longer than {PIECE_BYTES_MAX} bytes: a double quote may be missing",
+                self.piece
+            )));
+        }
+        let read = self.text.read(buffer)?;
+        self.left.0.set(left.saturating_sub(read as u64));
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_may_be_long_and_many_pieces_longer_and_one_without_end_may_not() {
+        let mut text = Limited::new(io::repeat(b'x'), "a caption");
+        let left = text.left();
+        let mut buffer = vec![0; (PIECE_BYTES_MAX / 4) as usize];
+        for _ in 0..3 {
+            left.renew();
+            assert!((0..4).all(|_| text.read(&mut buffer).is_ok()));
+        }
+        let error = text.read(&mut buffer).unwrap_err().to_string();
+        assert!(error.starts_with("a caption is longer than"), "{error}");
     }
 }

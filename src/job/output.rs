@@ -319,7 +319,7 @@ pub fn contents<'a>(
         stored: header.stored,
         fingerprint: &header.fingerprint,
         committed,
-        truncated: truncated_before + committed.truncated.values().sum::<u64>(),
+        truncated: truncated_before.saturating_add(committed.truncated_texts()),
         embedded_input: Digest(embedded_input),
     })
 }

@@ -71,7 +71,7 @@ impl OutputReport {
         let partly = committed.failures.values().filter(|error| error.has_vector()).count() as u64;
         self.failed_items = committed.failures.len() as u64 - partly;
         self.partly_failed_items = partly;
-        self.truncated_items = committed.truncated.values().sum();
+        self.truncated_items = committed.truncated_texts();
         for error in committed.failures.values() {
             *self.failures.entry(error.kind.to_string()).or_default() += 1;
         }

@@ -182,7 +182,7 @@ pub fn is_left_over(name: &str) -> bool {
 /// The offset at which the data begins, and what the header says of it.
 ///
 /// # Errors
-/// A file that is no sound safetensors file.
+/// A file that is no sound safetensors file, or has another length than its header says.
 pub fn header(path: &Path, file: &File) -> Result<(u64, Metadata)> {
     let broken = |what: &dyn std::fmt::Display| {
         Error::new(format!("{}: not a sound safetensors file: {what}", path.display()))
@@ -198,8 +198,17 @@ pub fn header(path: &Path, file: &File) -> Result<(u64, Metadata)> {
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, LENGTH_BYTES).map_err(|error| broken(&error))?;
     // Deserialising checks that the tensors lie side by side and are as long as their shapes say.
-    let metadata = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
-    Ok((LENGTH_BYTES + length, metadata))
+    let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
+    let data_start = LENGTH_BYTES + length;
+    // A hostile header can say more than a u64 counts.
+    let expected = data_start.saturating_add(metadata.data_len() as u64);
+    if file_length != expected {
+        let wrong = if file_length < expected { "truncated" } else { "longer than its header says" };
+        let (path, found) = (path.display(), file_length);
+        return Err(Error::new(format!("{path}: {wrong} ({found} bytes, its header says {expected})"))
+            .hint("copy or download the file again"));
+    }
+    Ok((data_start, metadata))
 }
 
 fn shards(index: &Path, content: &serde_json::Value) -> Result<Vec<String>> {
@@ -232,4 +241,27 @@ pub fn hexadecimal(digest: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("a String takes everything");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_as_long_as_its_header_says_is_sound_and_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parameters = |header: &str, data: usize| {
+            let length = (header.len() as u64).to_le_bytes();
+            let file = [&length[..], header.as_bytes(), &vec![0; data]].concat();
+            std::fs::write(folder.path().join(WEIGHTS), file).expect("written");
+            parameters(folder.path()).map_err(|error| error.message)
+        };
+        let header = r#"{"a": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}}"#;
+        assert_eq!(parameters(header, 8), Ok(2));
+        assert!(parameters(header, 7).is_err_and(|message| message.contains("truncated")));
+        assert!(parameters(header, 9).is_err_and(|message| message.contains("longer than its header says")));
+        let most = u64::MAX;
+        let header = format!(r#"{{"a": {{"dtype": "U8", "shape": [{most}], "data_offsets": [0, {most}]}}}}"#);
+        assert!(parameters(&header, 8).is_err());
+    }
 }

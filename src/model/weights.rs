@@ -48,16 +48,6 @@ impl Weights {
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let file = File::open(&path).context(|| path.display())?;
         let (data_start, metadata) = checkpoint::header(&path, &file)?;
-        let length = file.metadata().context(|| path.display())?.len();
-        let expected = data_start + metadata.data_len() as u64;
-        if length != expected {
-            return Err(Error::new(format!(
-                "{}: {} ({length} bytes, its header says {expected})",
-                path.display(),
-                if length < expected { "truncated" } else { "longer than its header says" }
-            ))
-            .hint("copy or download the file again"));
-        }
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
             let stored = Stored {

@@ -86,7 +86,8 @@ impl Blocks {
             return self.rows();
         }
         let start = self.start_of(group);
-        start.row + (block - start.block) * self.block_rows
+        // Where the rows of all groups are more than can be counted, so may these be.
+        start.row.saturating_add((block - start.block).saturating_mul(self.block_rows))
     }
 
     /// Where a group begins: at the end of the one before it.

@@ -33,12 +33,15 @@ impl TryFrom<String> for Digest {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        // `from_str_radix` would take a sign, too.
+        let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let pair = |at: usize| text.get(at..at + 2).filter(|_| is_digest);
+        let digit = |at: usize| pair(at).and_then(|pair| u8::from_str_radix(pair, 16).ok());
         let mut bytes = [0; 32];
         for (at, byte) in bytes.iter_mut().enumerate() {
             *byte = digit(2 * at).ok_or_else(|| format!("'{text}' is not a SHA-256 digest"))?;
         }
-        if text.len() == 64 { Ok(Self(bytes)) } else { Err(format!("'{text}' is not a SHA-256 digest")) }
+        Ok(Self(bytes))
     }
 }
 
@@ -52,7 +55,7 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(Digest::try_from(digest.to_string()), Ok(digest));
-        for bad in ["", "ba", &"g".repeat(64), &"0".repeat(65), &"é".repeat(32)] {
+        for bad in ["", "ba", &"g".repeat(64), &"0".repeat(65), &"é".repeat(32), &"+a".repeat(32)] {
             assert!(Digest::try_from(bad.to_owned()).is_err());
         }
     }

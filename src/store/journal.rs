@@ -143,10 +143,15 @@ impl Committed {
 
     /// Adds a record.
     pub fn add(&mut self, record: Record) {
-        let truncated = (record.first_block..).zip(record.truncated).filter(|(_, texts)| *texts > 0);
+        let truncated = (record.first_block..=u64::MAX).zip(record.truncated).filter(|(_, texts)| *texts > 0);
         self.truncated.extend(truncated);
-        self.digests.extend((record.first_block..).zip(record.digests));
+        self.digests.extend((record.first_block..=u64::MAX).zip(record.digests));
         self.failures.extend(record.failures.into_iter().map(|failure| (failure.row, failure.error)));
+    }
+
+    /// Texts of all blocks that had more tokens than the model takes.
+    pub fn truncated_texts(&self) -> u64 {
+        self.truncated.values().fold(0, |sum, texts| sum.saturating_add(*texts))
     }
 
     /// Takes a block out again, as if it had never been committed.
@@ -243,8 +248,8 @@ pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
     while let Some(entry) = next_frame::<Entry>(&mut rest) {
         match entry {
             Entry::Committed(record) => {
-                let end = record.first_block.saturating_add(record.digests.len() as u64);
-                if record.first_block < own.start || end > own.end {
+                let end = record.first_block.checked_add(record.digests.len() as u64);
+                if record.first_block < own.start || end.is_none_or(|end| end > own.end) {
                     break;
                 }
                 committed.add(record);

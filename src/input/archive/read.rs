@@ -18,6 +18,8 @@ use super::{Extent, Form, Inflated};
 const OPEN_MAX: usize = 64;
 /// Inflated zips inside zips that are kept in memory.
 const INFLATED_MAX: usize = 8;
+/// Deflated data become at most so many times as long. A directory can say any size, and is not believed beyond it.
+const INFLATION_MAX: u64 = 1032;
 /// Before the data of a member of a zip: signature, sizes, the lengths of name and extra field.
 const LOCAL_HEADER_BYTES: usize = 30;
 const LOCAL_HEADER_SIGNATURE: &[u8; 4] = b"PK\x03\x04";
@@ -155,7 +157,8 @@ fn read_member(source: &dyn ReadAt, extent: &Extent, bytes: u64) -> Result<Vec<u
         Form::ZipStored => checked(read_zip(source, extent)?, extent, bytes),
         Form::ZipDeflated => {
             let stored = read_zip(source, extent)?;
-            let mut content = Vec::with_capacity(bytes as usize);
+            let most = (stored.len() as u64).saturating_mul(INFLATION_MAX);
+            let mut content = Vec::with_capacity(bytes.min(most) as usize);
             // One byte more than there should be, to notice it.
             let inflated = DeflateDecoder::new(&stored[..]).take(bytes + 1).read_to_end(&mut content);
             inflated.map_err(|error| Trouble::Changed(format!("cannot be inflated: {error}")))?;

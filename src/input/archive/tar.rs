@@ -53,7 +53,7 @@ fn walk<R: Read + io::Seek>(archive: &mut Archive<R>, bytes: u64, index: &mut In
         let mut entry = entry?;
         let (start, size) = (entry.raw_file_position(), entry.size());
         let data_end = start.checked_add(size).ok_or(io::ErrorKind::InvalidData)?;
-        end = end.max(data_end.next_multiple_of(BLOCK_BYTES));
+        end = end.max(data_end.checked_next_multiple_of(BLOCK_BYTES).ok_or(io::ErrorKind::InvalidData)?);
         let kind = entry.header().entry_type();
         let name = entry.path_bytes().into_owned();
         if kind.is_dir() || kind.is_pax_global_extensions() || name.ends_with(b"/") {

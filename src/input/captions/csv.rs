@@ -1,14 +1,14 @@
 //! Captions as Cap3D distributes them: CSV of two columns, id and caption, without header; quoted as
 //! RFC 4180 has it.
 
-use std::io::{self, BufRead, Read};
+use std::io::{BufRead, Chain, Read};
 use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::{Captions, WHAT, at_line};
 use crate::error::{Context, Error, Result};
-use crate::input::text_file::{self, PIECE_BYTES_MAX, TextFile};
+use crate::input::text_file::{self, Limited, TextFile};
 
 const FORM: &str = "one row for each asset, id and caption, without header, as in Cap3D's files; a caption with commas, \
                     quotes or line breaks stands in double quotes, and a quote in it is doubled";
@@ -29,10 +29,11 @@ const END: &[u8] = b"\n\0,\0\n";
 pub fn read(path: &Path, mut captions: Captions) -> Result<Captions> {
     let about = || format!("reading {WHAT} from '{}'", path.display());
     let mut rows = reader(path)?;
+    let left = rows.get_ref().left();
     let mut row = ByteRecord::new();
     let mut is_first = true;
     loop {
-        rows.get_mut().left = PIECE_BYTES_MAX;
+        left.renew();
         if !rows.read_byte_record(&mut row).context(about)? {
             break;
         }
@@ -58,10 +59,13 @@ pub fn read(path: &Path, mut captions: Captions) -> Result<Captions> {
     Ok(captions)
 }
 
-fn reader(path: &Path) -> Result<Reader<Limited>> {
+/// The file and [`END`].
+type Rows = Limited<Chain<TextFile, &'static [u8]>>;
+
+fn reader(path: &Path) -> Result<Reader<Rows>> {
     let file = text_file::open(path, WHAT)?.chain(END);
     // Rows of any length come through, so that the error about them is ours.
-    Ok(ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited { file, left: 0 }))
+    Ok(ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited::new(file, "a row")))
 }
 
 /// Whether the row is the one that stands behind the file.
@@ -121,24 +125,5 @@ fn line_of(path: &Path, place: u64) -> Result<u64> {
         }
         let len = piece.len();
         text.consume(len);
-    }
-}
-
-/// The file and [`END`], of which at most `left` more bytes may be read for the row in hand.
-struct Limited {
-    file: io::Chain<TextFile, &'static [u8]>,
-    left: u64,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::Error::other(format!(
-                "a row is longer than {PIECE_BYTES_MAX} bytes: a double quote may be missing"
-            )));
-        }
-        let n = self.file.read(buffer)?;
-        self.left = self.left.saturating_sub(n as u64);
-        Ok(n)
     }
 }

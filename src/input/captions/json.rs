@@ -1,6 +1,7 @@
 //! Captions as one JSON object `{asset id: caption}`.
 
 use std::fmt;
+use std::io::BufReader;
 use std::path::Path;
 
 use serde::Deserializer as _;
@@ -8,7 +9,7 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::{Captions, WHAT};
 use crate::error::{Error, Result};
-use crate::input::text_file::{self, json_error};
+use crate::input::text_file::{self, Left, Limited, json_error};
 use crate::plan::check_id;
 
 /// Adds the captions at `path` to `captions`.
@@ -16,8 +17,10 @@ use crate::plan::check_id;
 /// # Errors
 /// The file cannot be read, or is not JSON of this form; names line and column.
 pub fn read(path: &Path, captions: Captions) -> Result<Captions> {
-    let mut reading = Reading { captions, id: String::new(), in_caption: false };
-    let mut json = serde_json::Deserializer::from_reader(text_file::open(path, WHAT)?);
+    let text = Limited::new(text_file::open(path, WHAT)?, "an id or a caption");
+    let mut reading = Reading { captions, id: String::new(), in_caption: false, left: text.left() };
+    // It takes byte after byte, which a buffer alone makes quick.
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
     match json.deserialize_map(&mut reading).and_then(|()| json.end()) {
         Ok(()) => Ok(reading.captions),
         Err(error) => Err(explain(path, &error, &reading)),
@@ -43,6 +46,8 @@ struct Reading {
     id: String,
     /// Whether the caption of `id` is being read.
     in_caption: bool,
+    /// A few bytes of gzip can be a caption without end.
+    left: Left,
 }
 
 impl<'de> Visitor<'de> for &mut Reading {
@@ -57,6 +62,7 @@ impl<'de> Visitor<'de> for &mut Reading {
             self.in_caption = true;
             map.next_value_seed(Caption(self))?;
             self.in_caption = false;
+            self.left.renew();
         }
         Ok(())
     }

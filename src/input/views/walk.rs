@@ -121,8 +121,10 @@ pub fn split(root: &Path, parts: usize, keep: Keep, rule: &Rule) -> Result<(Vec<
 /// A folder or an archive cannot be read, or a name is not UTF-8.
 pub fn walk(root: &Path, part: &Part, keep: Keep, rule: &Rule) -> Result<Listing> {
     let queue = Queue::new(part.steps(rule.layout));
+    // What lies in an archive is no further step: without folders there is one for each thread, or none.
+    let threads = if part.folders.is_empty() { part.archives.len().min(THREADS) } else { THREADS };
     let listings: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| work(root, &queue, keep, rule))).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(root, &queue, keep, rule))).collect();
         workers.into_iter().map(ScopedJoinHandle::join).collect()
     });
     let mut merged = Listing::new(keep);
