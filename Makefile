@@ -43,6 +43,7 @@ build: setup ## both programs, in target/release
 demo: build ## embed the sample on two ranks and show what came out
 	sample/demo.sh
 
+test: override SETUP_FLAGS += --tests
 test: lint reader ## everything that is checked, as CI does it
 	cargo build --locked --release
 	$(MAKE) --no-print-directory linkage

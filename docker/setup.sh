@@ -5,7 +5,8 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: docker/setup.sh [--torch cpu|cu126|cu128|cu130] [--mpi openmpi|mpich] [--no-root] [--prefix DIR] [--dry-run]
+Usage: docker/setup.sh [--torch cpu|cu126|cu128|cu130] [--mpi openmpi|mpich] [--tests] [--no-root] [--prefix DIR]
+                       [--dry-run]
        docker/setup.sh --runtime [--mpi openmpi|mpich] [--dry-run]
 
 Installs what is missing, after saying what it will fetch and how much disk that takes:
@@ -22,6 +23,7 @@ Installs what is missing, after saying what it will fetch and how much disk that
                  On a login node without GPU, say what the GPU nodes need: `nvidia-smi` there tells the driver.
                  A CUDA kind serves machines without GPU as well.
   --mpi KIND     which MPI's packages to install (default openmpi). Without root, MPI is the `mpicc` in PATH.
+  --tests        also Slurm, of which `make test` starts one of its own
   --no-root      install no system packages: MPI, HDF5 and compilers come from a cluster's modules. What is missing is
                  named all at once. libclang and cmake, where they are missing, are fetched as Python wheels.
   --prefix DIR   where to put what is fetched (default .deps in this tree, or what .deps links to): libtorch and, with
@@ -57,6 +59,7 @@ readonly PACKAGES=(
 )
 readonly PACKAGES_OPENMPI=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev)
 readonly PACKAGES_MPICH=(mpich libmpich-dev libhdf5-mpich-dev)
+readonly PACKAGES_TESTS=(slurmctld slurmd slurm-client munge iproute2)
 # To run alone. Debian and Ubuntu name the library by its version, each release another: a pattern, which apt-get and
 # dpkg-query both know, names the one there is.
 readonly RUNTIME=(ca-certificates libstdc++6)
@@ -244,7 +247,7 @@ write_env() {
 
 # ---------------------------------------------------------------------------------------------------------------
 
-no_root=no runtime=no prefix='' torch='' mpi=openmpi dry_run=no
+no_root=no runtime=no tests=no prefix='' torch='' mpi=openmpi dry_run=no
 packages=() missing=()
 # What find_hdf5 found, or why not.
 # shellcheck disable=SC2034
@@ -258,6 +261,7 @@ parse() {
             --torch) torch=$2; shift ;;
             --mpi) mpi=$2; shift ;;
             --prefix) mkdir -p "$2" && prefix=$(cd "$2" && pwd); shift ;;
+            --tests) tests=yes ;;
             --no-root) no_root=yes ;;
             --runtime) runtime=yes ;;
             --dry-run) dry_run=yes ;;
@@ -306,9 +310,11 @@ decide() {
     local there
     if uses_apt; then
         case $mpi in
-            openmpi) decide_packages "${PACKAGES_OPENMPI[@]}" "${PACKAGES[@]}" ;;
-            mpich) decide_packages "${PACKAGES_MPICH[@]}" "${PACKAGES[@]}" ;;
+            openmpi) packages=("${PACKAGES_OPENMPI[@]}") ;;
+            mpich) packages=("${PACKAGES_MPICH[@]}") ;;
         esac
+        [ "$tests" = no ] || packages+=("${PACKAGES_TESTS[@]}")
+        decide_packages "${packages[@]}" "${PACKAGES[@]}"
     fi
     rust_is_there || plan+=("Rust $RUST|150|650")
     ! lacks_libclang || plan+=("libclang, as a Python wheel|25|85")

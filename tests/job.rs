@@ -27,15 +27,15 @@ use serde_json::{Map, Value};
 
 use crate::util::{Dir, Run, Running, assert_same, committed_blocks, names, repository};
 
-const TEXT: &str = "siglip_text_embeddings.h5";
-const IMAGE: &str = "siglip_image_embeddings.h5";
+pub const TEXT: &str = "siglip_text_embeddings.h5";
+pub const IMAGE: &str = "siglip_image_embeddings.h5";
 
 /// Rows of the small data set's captions and views.
 const TEXT_ROWS: usize = 17;
 const IMAGE_ROWS: usize = 136;
 
 /// A job on the small model, in many small rounds, into the folder `out`.
-fn embed(dir: &Dir, input: &str) -> Run {
+pub fn embed(dir: &Dir, input: &str) -> Run {
     let (model, captions, renders) = (small("model"), captions(), small("renders"));
     let run = dir.hyperslab(["embed", "siglip", "--output-dir", "out", "--model"]).arg(model);
     let run = run.args("--block-rows 4 --round-blocks 1 --device cpu");
@@ -48,23 +48,23 @@ fn embed(dir: &Dir, input: &str) -> Run {
 }
 
 /// A file of the small data set: 18 assets, eight views of each, and a model of random weights.
-fn small(path: &str) -> PathBuf {
+pub fn small(path: &str) -> PathBuf {
     repository("tests/fixtures/small").join(path)
 }
 
-fn captions() -> PathBuf {
+pub fn captions() -> PathBuf {
     small("captions.json")
 }
 
 /// An input that takes a second or two, and what an undisturbed run makes of it.
-struct Many {
-    captions: PathBuf,
-    output: PathBuf,
+pub struct Many {
+    pub captions: PathBuf,
+    pub output: PathBuf,
 }
 
 const MANY_ROWS: usize = 1003;
 
-fn many() -> &'static Many {
+pub fn many() -> &'static Many {
     static MADE: OnceLock<Many> = OnceLock::new();
     MADE.get_or_init(|| {
         let dir = Dir::kept("many");
@@ -81,12 +81,12 @@ fn many() -> &'static Many {
 }
 
 /// The output of captions in a test's folder.
-fn text_of(dir: &Dir) -> PathBuf {
+pub fn text_of(dir: &Dir) -> PathBuf {
     dir.join("out").join(TEXT)
 }
 
 /// The output of views in a test's folder.
-fn image_of(dir: &Dir) -> PathBuf {
+pub fn image_of(dir: &Dir) -> PathBuf {
     dir.join("out").join(IMAGE)
 }
 
@@ -96,7 +96,7 @@ fn in_mid_run(dir: &Dir, ranks: usize) -> Running {
 }
 
 /// Starts a job, and waits until it has committed some blocks.
-fn started(job: Run, output: &Path) -> Running {
+pub fn started(job: Run, output: &Path) -> Running {
     let mut job = job.start();
     job.until("40 blocks are committed", || committed_blocks(output) >= 40);
     job
@@ -111,7 +111,7 @@ fn assert_in_the_middle(output: &Path) {
 
 /// Runs a job again that did not end, and asserts that it ends with the rows it should have.
 #[track_caller]
-fn goes_on(run: Run, output: &Path, expected: &Path) {
+pub fn goes_on(run: Run, output: &Path, expected: &Path) {
     let committed = committed_blocks(output);
     assert!(!output.exists());
     let outcome = run.run().exits(Exit::Success);
@@ -127,7 +127,7 @@ fn goes_on(run: Run, output: &Path, expected: &Path) {
 }
 
 /// What `run.json` says of an output.
-fn report(output: &Path) -> Value {
+pub fn report(output: &Path) -> Value {
     let all: Value = json(&output.with_file_name("run.json"));
     all[output.file_name().unwrap().to_str().unwrap()].clone()
 }

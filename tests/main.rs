@@ -2,6 +2,8 @@
 
 mod captions;
 #[cfg(feature = "engine")]
+mod cluster;
+#[cfg(feature = "engine")]
 mod doctor;
 #[cfg(feature = "engine")]
 mod groups;

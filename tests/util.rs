@@ -206,24 +206,7 @@ impl Run {
     fn command(&self, tmp: &Path) -> Command {
         let program = if self.ranks == 0 { self.program.as_os_str() } else { self.launcher.as_ref() };
         let mut command = Command::new(program);
-        // Settings of whoever runs the tests, and of a job they may run in.
-        let foreign = |name: &str| {
-            let own = [
-                "HYPERSLAB_",
-                "SLURM_",
-                "PMI",
-                "OMPI_",
-                "PRTE_",
-                "HF_",
-                "HUGGING",
-                "TRANSFORMERS_",
-                "XDG_CACHE",
-            ];
-            own.iter().any(|own| name.starts_with(own)) || name.to_ascii_uppercase().ends_with("_PROXY")
-        };
-        for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
-            command.env_remove(name);
-        }
+        remove_foreign_variables(&mut command);
         command.env("TMPDIR", tmp);
         if self.ranks == 0 {
             command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -239,6 +222,29 @@ impl Run {
             Some(script) => in_namespace(script, &command),
             None => command,
         }
+    }
+}
+
+/// Takes away the settings of whoever runs the tests, and of a job they may run in.
+pub fn remove_foreign_variables(command: &mut Command) {
+    let foreign = |name: &str| {
+        let own = [
+            "HYPERSLAB_",
+            "SLURM_",
+            "SBATCH_",
+            "SRUN_",
+            "PMI",
+            "OMPI_",
+            "PRTE_",
+            "HF_",
+            "HUGGING",
+            "TRANSFORMERS_",
+            "XDG_CACHE",
+        ];
+        own.iter().any(|own| name.starts_with(own)) || name.to_ascii_uppercase().ends_with("_PROXY")
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
+        command.env_remove(name);
     }
 }
 
@@ -302,12 +308,12 @@ fn shim() -> PathBuf {
 }
 
 /// Room for ranks on this machine; more at once would only wait for each other.
-struct Slots(usize);
+pub struct Slots(usize);
 
 static RANKS_RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 impl Slots {
-    fn take(ranks: usize) -> Self {
+    pub fn take(ranks: usize) -> Self {
         let room = 3 * std::thread::available_parallelism().map_or(1, usize::from);
         let (running, changed) = &RANKS_RUNNING;
         let mut running = running.lock().unwrap();
@@ -366,16 +372,9 @@ impl Running {
     }
 
     fn ranks_there(&self) -> Vec<(usize, u32)> {
-        let says = if is_open_mpi() { "OMPI_COMM_WORLD_RANK=" } else { "PMI_RANK=" };
-        let number = |pid: u32| {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let variables =
-                environment.split(|&byte| byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
-            let number = variables.filter_map(|one| one.strip_prefix(says)).next()?.parse().ok()?;
-            name.starts_with("hyperslab").then_some((number, pid))
-        };
-        descendants(self.id()).into_iter().filter_map(number).collect()
+        let says = if is_open_mpi() { "OMPI_COMM_WORLD_RANK" } else { "PMI_RANK" };
+        let number = |(value, pid): (String, u32)| Some((value.parse().ok()?, pid));
+        programs_with(self.id(), says).into_iter().filter_map(number).collect()
     }
 
     /// Whether the launcher, or the one process, has ended.
@@ -448,8 +447,21 @@ pub fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
+/// Processes of this program, below another, that have a variable, with its value.
+pub fn programs_with(ancestor: u32, variable: &str) -> Vec<(String, u32)> {
+    let value = |pid: u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut variables =
+            environment.split(|&byte| byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
+        let value = variables.find_map(|one| one.strip_prefix(variable)?.strip_prefix('='))?;
+        name.starts_with("hyperslab").then(|| (value.to_owned(), pid))
+    };
+    descendants(ancestor).into_iter().filter_map(value).collect()
+}
+
 /// Children of a process, their children, and so on.
-fn descendants(ancestor: u32) -> Vec<u32> {
+pub fn descendants(ancestor: u32) -> Vec<u32> {
     let pids =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     // Behind the name, which is in brackets and may hold anything: state, parent.

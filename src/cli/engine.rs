@@ -26,6 +26,9 @@ pub fn exec_engine(cli: &Cli) -> Result<Exit> {
         .args(std::env::args_os().skip(1))
         .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         .env("NVIDIA_TF32_OVERRIDE", "0")
+        // Over several hosts Open MPI would keep a shared file pointer, which nothing here uses, in files beside the
+        // output; those of a killed job would stay.
+        .env("OMPI_MCA_sharedfp", "^lockedfile,individual")
         .exec();
     Err(Error::new(format!("cannot start '{}': {failed}", engine.display())).hint(
         "this command computes, which takes the engine: build it with `cargo build --release` (needs MPI and \

@@ -4,39 +4,43 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::store::Compression;
+use super::{Family, OutputArgs};
 
 /// Compress, verify and name outputs whose rows are all committed, by one job or by the tasks of an array;
 /// needs no GPU and no model
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("dtype", |dtype| dtype.hide(true)))]
 pub struct SealArgs {
     /// Outputs by their final names, e.g. out/siglip_image_embeddings.h5
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "family", value_name = "FILE")]
     pub outputs: Vec<PathBuf>,
-    /// gzip:1 to gzip:9 (after shuffle), or none; `embed --no-seal` leaves this choice to here
-    /// [default: gzip:4]
-    #[arg(long, env = "HYPERSLAB_COMPRESSION", value_name = "HOW")]
-    pub compression: Option<Compression>,
+    /// The outputs of a family that have been begun, where the settings put them
+    #[arg(long, value_name = "FAMILY", conflicts_with = "outputs")]
+    pub family: Option<Family>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 const EXAMPLES: &str = "\
-Example, with a rank per core:
-  mpirun -n 16 hyperslab seal out/siglip_text_embeddings.h5 out/siglip_image_embeddings.h5";
+Examples, with a rank per core:
+  mpirun -n 16 hyperslab seal out/siglip_text_embeddings.h5 out/siglip_image_embeddings.h5
+  mpirun -n 16 hyperslab seal --family siglip --config hyperslab.toml
+
+`embed --no-seal` leaves the choice of --compression to here; --dtype stays what it was.";
 
 #[cfg(feature = "engine")]
 pub use engine::run;
 
 #[cfg(feature = "engine")]
 mod engine {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::SealArgs;
-    use crate::cli::{ConfigFile, OutputArgs, layer};
+    use crate::cli::{ConfigFile, Family, OutputSettings, layer};
     use crate::comm::World;
-    use crate::error::Result;
+    use crate::error::{Context, Error, Result};
     use crate::job::{Stop, seal_output};
-    use crate::store::{Compression, OutputPaths};
+    use crate::store::OutputPaths;
 
     /// Runs the seal; `say` takes what rank 0 prints. Collective.
     ///
@@ -49,15 +53,32 @@ mod engine {
         say: &mut dyn FnMut(&str),
     ) -> Result<()> {
         let stop = world.agree(Stop::listen(None))?;
-        let compression = world.agree(compression(args, config))?;
-        for output in &args.outputs {
-            say(&seal_output(world, &OutputPaths::new(output), compression, &stop)?);
+        let settings = world.agree(ConfigFile::load(config).and_then(|file| layer(&args.output, &file)))?;
+        let settings = settings.resolve();
+        let outputs = match args.family {
+            Some(family) => begun(world, family, &settings)?,
+            None => args.outputs.clone(),
+        };
+        for output in &outputs {
+            say(&seal_output(world, &OutputPaths::new(output), settings.compression, &stop)?);
         }
         Ok(())
     }
 
-    fn compression(args: &SealArgs, config: Option<&Path>) -> Result<Compression> {
-        let typed = OutputArgs { compression: args.compression, ..OutputArgs::default() };
-        Ok(layer(&typed, &ConfigFile::load(config)?)?.resolve().compression)
+    /// The family's outputs that are there, unfinished or complete, as rank 0 sees them.
+    fn begun(world: &World, family: Family, settings: &OutputSettings) -> Result<Vec<PathBuf>> {
+        let look = || {
+            let outputs = settings.names(family).map(|name| settings.dir.join(name));
+            let is_begun = |output: &PathBuf| output.exists() || OutputPaths::new(output).plan.exists();
+            let begun: Vec<PathBuf> = outputs.iter().filter(|output| is_begun(output)).cloned().collect();
+            if begun.is_empty() {
+                let names = settings.names(family).join(" nor ");
+                let error =
+                    Error::new(format!("neither {names} has been begun in {}", settings.dir.display()));
+                return Err(error.hint("--output-dir names the folder, or --config the settings of `embed`"));
+            }
+            serde_json::to_vec(&begun).context(|| "cannot encode the outputs")
+        };
+        serde_json::from_slice(&world.from_root(look)?).context(|| "cannot decode the outputs")
     }
 }

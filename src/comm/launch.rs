@@ -81,6 +81,22 @@ fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<Launcher> {
         .find_map(|&(from, name)| Some(Launcher { name, place: variable(from)?.trim().parse().ok()? }))
 }
 
+/// Says so before MPI starts, where it is likely to end this process: Open MPI 4 does where `srun` gives it no PMIx, and
+/// names no remedy.
+pub fn forewarn() {
+    if let Some(words) = forewarning(BUILT_WITH, |name| std::env::var(name).ok()) {
+        eprintln!("{words}");
+    }
+}
+
+fn forewarning(mpi: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let is_of_srun = launcher(&variable)? == Launcher { name: "srun (Slurm)", place: 0 };
+    let is_alone = variable("SLURM_STEP_NUM_TASKS").is_some_and(|tasks| tasks == "1");
+    let is_bare = Family::of(mpi) == Some(Family::OpenMpi) && variable("PMIX_RANK").is_none();
+    (is_of_srun && is_bare && !is_alone)
+        .then(|| format!("note: srun gives {mpi} no PMIx; if MPI fails now, start with: {}", commands(mpi)))
+}
+
 /// Compares MPI's world size with what the launcher started; `variable` reads the environment.
 ///
 /// # Errors
@@ -168,6 +184,23 @@ mod tests {
         let both = [srun[0], srun[1], ("OMPI_COMM_WORLD_RANK", "1")];
         assert_eq!(found(&both).map(|launcher| launcher.place), Some(1));
         assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn open_mpi_without_pmix_is_warned_of_once() {
+        let warned = |mpi: &str, variables: &[(&str, &str)]| {
+            let value = |name: &str| {
+                variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            };
+            forewarning(mpi, value).is_some()
+        };
+        let (root, four) = (("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "4"));
+        assert!(warned("Open MPI 4.1.4", &[root, four]));
+        assert!(!warned("Open MPI 4.1.4", &[("SLURM_PROCID", "1"), four]));
+        assert!(!warned("Open MPI 4.1.4", &[root, four, ("PMIX_RANK", "0")]));
+        assert!(!warned("Open MPI 4.1.4", &[root, four, ("OMPI_COMM_WORLD_RANK", "0")]));
+        assert!(!warned("Open MPI 4.1.4", &[root, ("SLURM_STEP_NUM_TASKS", "1")]));
+        assert!(!warned("MPICH 4.0.2", &[root, four]));
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl World {
     /// # Errors
     /// MPI was started before.
     pub fn start() -> Result<Self> {
+        launch::forewarn();
         // `Multiple`, because a panic hook on a decoding thread calls MPI_Abort beside the main thread.
         let (universe, threading) = mpi::initialize_with_threading(mpi::Threading::Multiple)
             .ok_or_else(|| Error::new("MPI was already started in this process").exit(Exit::Bug))?;

@@ -187,9 +187,12 @@ fn is_gone(holder: &Holder, this: &Holder) -> bool {
 }
 
 fn slurm_says_gone(job: &str) -> bool {
-    let output = std::process::Command::new("squeue").args(["-h", "-o", "%T", "-j", job]).output();
+    // One task of an array has the array's own id, by which squeue names all of them.
+    let output = std::process::Command::new("squeue").args(["-h", "-o", "%A", "-j", job]).output();
     match output {
-        Ok(output) if output.status.success() => output.stdout.trim_ascii().is_empty(),
+        Ok(output) if output.status.success() => {
+            !String::from_utf8_lossy(&output.stdout).lines().any(|id| id.trim() == job)
+        }
         // squeue fails with this message for a job that has left the queue's memory.
         Ok(output) => String::from_utf8_lossy(&output.stderr).contains("Invalid job id"),
         Err(_) => false,

@@ -20,6 +20,12 @@ use crate::error::{Context, Error, Exit, Result};
 const BESIDE_S: f64 = 1200.0;
 const MARGIN: f64 = 1.5;
 
+/// The job script of any data set; what a plan tells is filled in. Above the first of Slurm's options it tells how
+/// to use it as it is.
+const TEMPLATE: &str = include_str!("../../../slurm/job.sh");
+const FIRST: &str = "#SBATCH --job-name=";
+const GPUS: &str = "#SBATCH --gpus-per-task=1";
+
 /// The job script as typed.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Job script")]
@@ -87,95 +93,63 @@ impl ScriptArgs {
     }
 
     fn text(&self, path: &Path, settings: &Settings<'_>, report: &Report) -> Result<String> {
-        let command = Command::of(settings)?;
-        let config =
-            settings.config.map(|file| std::path::absolute(file).context(|| file.display())).transpose()?;
+        let ranks = report.ranks;
+        let nodes = ranks.div_ceil(self.gpus_per_node);
+        let per_node = self.gpus_per_node.min(ranks);
         let on_gpus = settings.run.device != Some(DeviceArg::Cpu);
-        let gpus = if on_gpus { " --gpus-per-task=1" } else { "" };
-        let mut text = self.head(path, report, on_gpus)?;
-        text.push_str("\nset -euo pipefail\n");
-        if let Some(config) = config {
-            // What the file says stands below as flags; without this, a file of the folder it is submitted from
-            // would be read.
-            let _ = writeln!(text, "export HYPERSLAB_CONFIG={}", quoted(&config.to_string_lossy())?);
-        }
-        let _ = write!(
-            text,
-            "\n# A rank that dies ends the others a minute later, should MPI not do that.\n\
-             launch=(srun --mpi={} --cpus-per-task={}{gpus} --wait=60)\n\
-             embed=({})\n\
-             doctor=({})\n\n",
-            mpi_plugin(),
-            self.cpus_per_task,
-            command.embed,
-            command.doctor,
-        );
-        text.push_str(RUN);
-        Ok(text)
-    }
-
-    /// What Slurm reads.
-    fn head(&self, path: &Path, report: &Report, on_gpus: bool) -> Result<String> {
-        let per_node = self.gpus_per_node.min(report.ranks);
-        let nodes = report.ranks.div_ceil(self.gpus_per_node);
-        let rows = report.files.iter().map(|file| file.rows).sum();
         let (time, why) = time_limit(report);
-        let script = quoted(&path.to_string_lossy())?;
-        let mut text = format!(
-            "#!/bin/bash\n\
-             # {} on {}. Written by `hyperslab plan --sbatch`.\n\
-             #\n\
-             # Adapt the lines marked ADAPT. See first what the job will meet:\n\
-             #     sbatch --time=5 {script} doctor\n\
-             # Then: sbatch {script}\n\
-             #\n",
-            count(rows, "row"),
-            count(report.ranks, "rank"),
-        );
-        let mut line = |option: &str| {
-            let _ = writeln!(text, "#SBATCH {option}");
-        };
-        line("--job-name=hyperslab");
-        line(&format!("--nodes={nodes}"));
-        line(&format!("--ntasks={}", report.ranks));
-        line(&format!("--ntasks-per-node={per_node}"));
-        if on_gpus {
-            line("--gpus-per-task=1");
-        }
-        line(&format!("--cpus-per-task={}", self.cpus_per_task));
-        line(&format!("--output={}", log_file(path)?));
-        line("--open-mode=append");
-        let _ = write!(
-            text,
-            "# {why}\n\
-             #SBATCH --time={time}\n\
-             # Two minutes before that, or before it is preempted: commit the running round, and queue again.\n\
-             #SBATCH --signal=USR1@120\n\
-             #SBATCH --requeue\n\
-             # ADAPT: take away the first # of what your cluster asks for (`sinfo`, `sacctmgr show assoc user=$USER`).\n\
-             ##SBATCH --partition=NAME\n\
-             ##SBATCH --account=NAME\n\
-             ##SBATCH --mem-per-cpu=4G\n\
-             # ADAPT: load the modules that the program was built with, e.g. `module load openmpi hdf5`.\n"
-        );
-        Ok(text)
+        Ok(filled(&[
+            (FIRST, head(path, report)?),
+            ("#SBATCH --nodes=", format!("#SBATCH --nodes={nodes}")),
+            (
+                "#SBATCH --ntasks-per-node=",
+                format!("#SBATCH --ntasks={ranks}\n#SBATCH --ntasks-per-node={per_node}"),
+            ),
+            (GPUS, if on_gpus { GPUS } else { "" }.to_owned()),
+            ("#SBATCH --cpus-per-task=", format!("#SBATCH --cpus-per-task={}", self.cpus_per_task)),
+            ("#SBATCH --time=", format!("# {why}\n#SBATCH --time={time}")),
+            ("#SBATCH --output=", format!("#SBATCH --output={}", log_file(path)?)),
+            ("mpi=", format!("mpi={}", mpi_plugin())),
+            ("command=", Command::of(settings)?.lines(settings.config)?),
+        ]))
     }
 }
 
-/// What the script does.
-const RUN: &str = "\
-if [ \"${1:-}\" = doctor ]; then
-    exec \"${launch[@]}\" \"${doctor[@]}\"
-fi
+/// What begins a line of the template, and what stands there instead.
+type Filling = (&'static str, String);
 
-code=0
-\"${launch[@]}\" \"${embed[@]}\" || code=$?
-if [ \"$code\" -eq 75 ]; then
-    # Ended early, all that was computed is committed: the same job goes on from there.
-    scontrol requeue \"$SLURM_JOB_ID\"
-fi
-exit \"$code\"
-";
+/// The template with its lines filled in; those filled with nothing are left out.
+fn filled(fillings: &[Filling]) -> String {
+    let options = TEMPLATE.lines().skip_while(|line| !line.starts_with(FIRST));
+    let mut text = String::new();
+    for line in options {
+        let filling = fillings.iter().find(|(start, _)| line.starts_with(start));
+        let line = filling.map_or(line, |(_, filled)| filled);
+        if !line.is_empty() || filling.is_none() {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// What tells a reader of the script, and the first of what Slurm reads.
+fn head(path: &Path, report: &Report) -> Result<String> {
+    let rows = report.files.iter().map(|file| file.rows).sum();
+    let script = quoted(&path.to_string_lossy())?;
+    Ok(format!(
+        "#!/bin/bash\n\
+         # {} on {}. Written by `hyperslab plan --sbatch`.\n\
+         #\n\
+         # Adapt the lines marked ADAPT. See first what the job will meet:\n\
+         #     sbatch --time=5 {script} doctor\n\
+         # Then: sbatch {script}\n\
+         #\n\
+         {FIRST}hyperslab",
+        count(rows, "row"),
+        count(report.ranks, "rank"),
+    ))
+}
 
 /// The two commands of the script, as words of the shell.
 struct Command {
@@ -220,6 +194,20 @@ impl Command {
             embed: words(embed.into_iter().chain(groups.concat()))?,
             doctor: words(doctor.into_iter().chain(looked_at.concat()))?,
         })
+    }
+
+    /// The lines that choose between them.
+    fn lines(&self, config: Option<&Path>) -> Result<String> {
+        let mut text = String::new();
+        if let Some(config) = config {
+            let config = std::path::absolute(config).context(|| config.display())?;
+            // What the file says stands in the command as flags; without this, a file of the folder that the script
+            // is submitted from would be read.
+            let _ = writeln!(text, "export HYPERSLAB_CONFIG={}", quoted(&config.to_string_lossy())?);
+        }
+        let Self { embed, doctor } = self;
+        let _ = write!(text, "command=({embed})\n[ \"${{1:-}}\" != doctor ] || command=({doctor})");
+        Ok(text)
     }
 }
 
@@ -305,6 +293,15 @@ mod tests {
         assert_eq!(shlex::split(&text).unwrap(), arguments);
         assert!(text.contains("\n    --views 2"), "{text}");
         assert!(quoted("nul\0").is_err());
+    }
+
+    #[test]
+    fn every_filling_has_its_line_in_the_template() {
+        let starts =
+            [FIRST, GPUS, "#SBATCH --nodes=", "#SBATCH --ntasks-per-node=", "#SBATCH --cpus-per-task="];
+        for start in starts.into_iter().chain(["#SBATCH --time=", "#SBATCH --output=", "mpi=", "command="]) {
+            assert_eq!(TEMPLATE.lines().filter(|line| line.starts_with(start)).count(), 1, "{start}");
+        }
     }
 
     #[test]
