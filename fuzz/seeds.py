@@ -103,17 +103,18 @@ def spool(put):
 def journal(put):
     fingerprint = {"parts": {"plan_sha256": "0" * 64, "kind": "text"}, "about": {"model_name": "m"}}
     header = {"fingerprint": fingerprint, "groups": [{"name": "", "rows": 100}], "block_rows": 10, "dim": 8,
-              "stored": "f32", "overwrites": False}
+              "stored": "f32", "shard": {"number": 1, "of": 1}, "replaces": {"Failures": {"truncated": 3}}}
     failures = [{"row": 21, "kind": "BrokenPicture", "detail": "ends early"},
                 {"row": 22, "kind": {"ViewsLeftOut": 2}, "detail": "2 of 8"}]
-    records = [{"first_block": 2, "digests": ["ab" * 32, "00" * 32], "failures": failures, "truncated": 1},
-               {"first_block": 9, "digests": ["ff" * 32], "failures": [], "truncated": 0}]
-    lines = [json.dumps(part) for part in [header, *records]]
+    records = [{"first_block": 2, "digests": ["ab" * 32, "00" * 32], "failures": failures, "truncated": [1, 0]},
+               {"first_block": 9, "digests": ["ff" * 32], "failures": [], "truncated": [0]}]
+    entries = [*({"Committed": record} for record in records), {"Withdrawn": [2, 9]}]
+    lines = [json.dumps(part) for part in [header, *entries]]
     put(b"1" + "\n".join(lines).encode())
     put(b"1" + lines[0].encode())
     most = 2**64 - 1
-    header |= {"groups": [{"name": "", "rows": most}], "block_rows": 1}
-    last = {"first_block": most - 1, "digests": ["ab" * 32], "failures": [], "truncated": most}
+    header |= {"groups": [{"name": "", "rows": most}], "block_rows": 1, "shard": None, "replaces": "Nothing"}
+    last = {"Committed": {"first_block": most - 1, "digests": ["ab" * 32], "failures": [], "truncated": [most]}}
     put(b"1" + "\n".join(map(json.dumps, [header, last, last])).encode())
 
 

@@ -1,7 +1,7 @@
 //! Did the processes find each other? Eight singletons where eight ranks were launched would embed
 //! everything eight times into the same file. And is the MPI in this process the one it was built with?
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
 
 /// The MPI that this program was built with: name and version.
 const BUILT_WITH: &str = env!("HYPERSLAB_BUILD_MPI");
@@ -85,7 +85,7 @@ fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<Launcher> {
 /// names no remedy.
 pub fn forewarn() {
     if let Some(words) = forewarning(BUILT_WITH, |name| std::env::var(name).ok()) {
-        eprintln!("{words}");
+        note(words);
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use hyperslab::plan::{self, RowGroup, Runs, Shard};
 use hyperslab::store::{
-    Committed, Digest, Entry, Failure, Fingerprint, Header, Journal, Record, Replaces, StoredType, read_journal,
+    Committed, Digest, Entry, Failure, Fingerprint, Header, Journal, Record, Replaces, StoredType,
+    read_journal,
 };
 use hyperslab::{ItemError, ItemErrorKind};
 use proptest::collection::vec;
