@@ -41,7 +41,7 @@ impl Cluster {
         can_be_two(&SLURM).then(|| {
             let cluster = Self::start(&["slurm"]);
             cluster.adapt_scripts();
-            cluster.settings(&format!("captions = {:?}", many().captions));
+            cluster.settings(&format!("captions = '{}'", many().captions.display()));
             cluster.program("");
             cluster
         })
@@ -90,9 +90,9 @@ impl Cluster {
     /// Writes `hyperslab.toml`: what to embed, as the section says.
     fn settings(&self, input: &str) {
         let text = format!(
-            "[input]\n{input}\nblock-rows = 4\n[model]\nmodel = {:?}\n[output]\noutput-dir = \"out\"\n\
+            "[input]\n{input}\nblock-rows = 4\n[model]\nmodel = '{}'\n[output]\noutput-dir = \"out\"\n\
              [run]\ndevice = \"cpu\"\nround-blocks = 2\n",
-            small("model")
+            small("model").display()
         );
         self.dir.write("hyperslab.toml", text);
     }

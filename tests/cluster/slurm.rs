@@ -32,7 +32,8 @@ fn has_gone_on(job: &Job<'_>) {
 #[test]
 fn one_job_over_two_nodes_makes_the_files_of_one_process() {
     let Some(cluster) = Cluster::with_slurm() else { return };
-    cluster.settings(&format!("captions = {:?}\nrenders = {:?}", captions(), small("renders")));
+    let (captions, renders) = (captions(), small("renders"));
+    cluster.settings(&format!("captions = '{}'\nrenders = '{}'", captions.display(), renders.display()));
     cluster.program("echo $SLURM_PROCID $(hostname) $CUDA_VISIBLE_DEVICES >> tasks");
     let [job] = &cluster.submit("siglip")[..] else { panic!() };
     job.ends("COMPLETED");
@@ -79,7 +80,9 @@ fn a_job_whose_node_dies_goes_on_on_another() {
     let [job] = &cluster.submit("siglip --nodes=1")[..] else { panic!() };
     let root = in_mid_run(job);
     assert_eq!(job.field("NodeList"), "n1");
-    processes_at_host_of(&cluster, root).into_iter().for_each(|pid| signal(pid, Signal::KILL));
+    for pid in processes_at_host_of(&cluster, root) {
+        signal(pid, Signal::KILL);
+    }
     // As Slurm finds by itself, after five minutes.
     cluster.asks("scontrol update NodeName=n1 State=DOWN Reason=test");
     has_gone_on(job);
@@ -100,7 +103,9 @@ fn the_lock_of_a_job_killed_on_another_node_is_taken_over_by_the_next() {
     let [killed] = &cluster.submit("siglip --nodes=1 --nodelist=n1")[..] else { panic!() };
     in_mid_run(killed);
     let ranks = programs_with(cluster.up.id(), "PMIX_RANK");
-    ranks.into_iter().for_each(|(_, pid)| signal(pid, Signal::KILL));
+    for (_, pid) in ranks {
+        signal(pid, Signal::KILL);
+    }
     killed.ends("FAILED");
     let [next] = &cluster.submit("siglip --nodes=1 --nodelist=n2")[..] else { panic!() };
     next.ends("COMPLETED");
