@@ -41,7 +41,9 @@ pub fn withdraw_damaged(
         return Ok(());
     }
     let blocks = header.blocks();
-    all.iter().for_each(|&block| committed.withdraw(block, &blocks));
+    for &block in &all {
+        committed.withdraw(block, &blocks);
+    }
     if world.is_root() {
         tracing::warn!(
             "{}: {} committed blocks were damaged since, e.g. block {}: they are computed again",

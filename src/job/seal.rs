@@ -41,16 +41,15 @@ pub fn seal(
         .on_all_ranks());
     }
     let sealer = Sealer { world, paths, contents, stages, stop };
-    let outcome = match (compression, stages) {
-        (Compression::None, [stage]) => sealer.adopt(stage),
-        _ => {
-            let outcome = sealer.write_anew(compression);
-            if outcome.is_err() && world.is_root() {
-                // Half a file is of no use; its space may be what is missing.
-                let _ = remove(&paths.tmp);
-            }
-            outcome
+    let outcome = if let (Compression::None, [stage]) = (compression, stages) {
+        sealer.adopt(stage)
+    } else {
+        let outcome = sealer.write_anew(compression);
+        if outcome.is_err() && world.is_root() {
+            // Half a file is of no use; its space may be what is missing.
+            let _ = remove(&paths.tmp);
         }
+        outcome
     };
     outcome?;
     let removed = if world.is_root() { paths.remove_leftovers() } else { Ok(()) };

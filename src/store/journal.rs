@@ -255,7 +255,9 @@ pub fn read_journal(path: &Path) -> Result<(Header, Committed, u64)> {
                 committed.add(record);
             }
             Entry::Withdrawn(withdrawn) => {
-                withdrawn.into_iter().for_each(|block| committed.withdraw(block, &blocks));
+                for block in withdrawn {
+                    committed.withdraw(block, &blocks);
+                }
             }
         }
         good = bytes.len() - rest.len();
