@@ -211,10 +211,11 @@ impl Job<'_> {
         self.until("its end", |job| {
             let found = job.field("JobState");
             // One that queues itself again looks as if it had failed, for a moment.
-            found == state || has_ended(&found) && {
-                sleep(Duration::from_secs(3));
-                job.field("JobState") == found
-            }
+            found == state
+                || has_ended(&found) && {
+                    sleep(Duration::from_secs(3));
+                    job.field("JobState") == found
+                }
         });
         assert_eq!(self.field("JobState"), state, "{}", self.cluster.logs(""));
         self
