@@ -1,14 +1,25 @@
 //! Options that say with what model, and on what, a job computes.
 
 use std::path::PathBuf;
+#[cfg(feature = "engine")]
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::settings::layered;
 use super::{Family, InputArgs};
+#[cfg(feature = "engine")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::{Options, TextForm};
+
+/// How long a rank may be silent unless something else is asked: longer than the slowest batch on a CPU.
+#[cfg(feature = "engine")]
+const WATCHDOG: Duration = Duration::from_secs(30 * 60);
+/// Less than any rank is silent that computes.
+#[cfg(feature = "engine")]
+const WATCHDOG_MIN: Duration = Duration::from_secs(2);
 
 /// The model as typed.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -147,6 +158,40 @@ layered!(
         watchdog
     }
 );
+
+#[cfg(feature = "engine")]
+impl RunArgs {
+    /// How long the job may take.
+    ///
+    /// # Errors
+    /// What was typed is no time.
+    pub fn time_limit(&self) -> Result<Option<Duration>> {
+        self.time_limit.as_deref().map(|text| duration("time-limit", text)).transpose()
+    }
+
+    /// How long a rank may be silent; `None`: for ever.
+    ///
+    /// # Errors
+    /// What was typed is no time, or less than a rank may well be silent.
+    pub fn watchdog(&self) -> Result<Option<Duration>> {
+        match self.watchdog.as_deref() {
+            None => Ok(Some(WATCHDOG)),
+            Some("off") => Ok(None),
+            Some(text) => match duration("watchdog", text)? {
+                limit if limit < WATCHDOG_MIN => {
+                    Err(Error::new(format!("--watchdog '{text}': less than {} s", WATCHDOG_MIN.as_secs())))
+                }
+                limit => Ok(Some(limit)),
+            },
+        }
+    }
+}
+
+#[cfg(feature = "engine")]
+fn duration(name: &str, text: &str) -> Result<Duration> {
+    humantime::parse_duration(text)
+        .map_err(|why| Error::new(format!("--{name} '{text}': {why}")).hint("for example 3h50m, or 90m"))
+}
 
 /// Which committed blocks are checked, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]

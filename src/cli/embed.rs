@@ -125,7 +125,7 @@ pub use engine::run;
 #[cfg(feature = "engine")]
 mod engine {
     use std::path::Path;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::{EmbedArgs, JobArgs, Only, ShardArg};
     use crate::cli::array;
@@ -137,11 +137,6 @@ mod engine {
     use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
     use crate::model::device::Precision;
     use crate::plan::{Kind, Views};
-
-    /// How long a rank may be silent unless something else is asked: longer than the slowest batch on a CPU.
-    const WATCHDOG: Duration = Duration::from_secs(30 * 60);
-    /// Less than any rank is silent that computes.
-    const WATCHDOG_MIN: Duration = Duration::from_secs(2);
 
     /// Runs the job, which began at `began`; `say` takes what rank 0 prints. Collective.
     ///
@@ -204,13 +199,8 @@ mod engine {
                 VerifyResumeArg::Sample => VerifyResume::Sample,
                 VerifyResumeArg::None => VerifyResume::None,
             },
-            time_limit: run
-                .time_limit
-                .as_deref()
-                .map(|text| duration("time-limit", text))
-                .transpose()
-                .map_err(usage)?,
-            watchdog: watchdog(run.watchdog.as_deref()).map_err(usage)?,
+            time_limit: run.time_limit().map_err(usage)?,
+            watchdog: run.watchdog().map_err(usage)?,
             seal: !args.no_seal,
         })
     }
@@ -226,24 +216,6 @@ mod engine {
             None if args.retry_failed => Mode::RetryFailed,
             None => Mode::GoOn,
         })
-    }
-
-    fn duration(name: &str, text: &str) -> Result<Duration> {
-        humantime::parse_duration(text)
-            .map_err(|why| Error::new(format!("--{name} '{text}': {why}")).hint("for example 3h50m, or 90m"))
-    }
-
-    fn watchdog(text: Option<&str>) -> Result<Option<Duration>> {
-        match text {
-            None => Ok(Some(WATCHDOG)),
-            Some("off") => Ok(None),
-            Some(text) => match duration("watchdog", text)? {
-                limit if limit < WATCHDOG_MIN => {
-                    Err(Error::new(format!("--watchdog '{text}': less than {} s", WATCHDOG_MIN.as_secs())))
-                }
-                limit => Ok(Some(limit)),
-            },
-        }
     }
 
     /// Refuses options of the other family where they were typed. What a file holds may serve both.

@@ -19,6 +19,9 @@ pub struct SealArgs {
     pub family: Option<Family>,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// End when a rank has shown no sign of life for so long, e.g. 10m; off never does [default: 30m]
+    #[arg(long, env = "HYPERSLAB_WATCHDOG", value_name = "TIME|off")]
+    pub watchdog: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -34,11 +37,12 @@ pub use engine::run;
 #[cfg(feature = "engine")]
 mod engine {
     use std::path::{Path, PathBuf};
+    use std::time::Duration;
 
     use super::SealArgs;
-    use crate::cli::{ConfigFile, Family, OutputSettings, layer};
+    use crate::cli::{ConfigFile, Family, OutputSettings, RunArgs, layer};
     use crate::comm::World;
-    use crate::error::{Context, Error, Result};
+    use crate::error::{Context, Error, Exit, Result};
     use crate::job::{Stop, seal_output};
     use crate::store::OutputPaths;
 
@@ -53,8 +57,10 @@ mod engine {
         say: &mut dyn FnMut(&str),
     ) -> Result<()> {
         let stop = world.agree(Stop::listen(None))?;
-        let settings = world.agree(ConfigFile::load(config).and_then(|file| layer(&args.output, &file)))?;
-        let settings = settings.resolve();
+        let (settings, watchdog) = world.agree(settings(args, config))?;
+        if let Some(limit) = watchdog {
+            world.watch(limit);
+        }
         let outputs = match args.family {
             Some(family) => begun(world, family, &settings)?,
             None => args.outputs.clone(),
@@ -63,6 +69,14 @@ mod engine {
             say(&seal_output(world, &OutputPaths::new(output), settings.compression, &stop)?);
         }
         Ok(())
+    }
+
+    /// What is sealed and how, and how long a rank may be silent.
+    fn settings(args: &SealArgs, config: Option<&Path>) -> Result<(OutputSettings, Option<Duration>)> {
+        let file = ConfigFile::load(config)?;
+        let run = RunArgs { watchdog: args.watchdog.clone(), ..RunArgs::default() };
+        let watchdog = layer(&run, &file)?.watchdog().map_err(|error| error.exit(Exit::Usage))?;
+        Ok((layer(&args.output, &file)?.resolve(), watchdog))
     }
 
     /// The family's outputs that are there, unfinished or complete, as rank 0 sees them.

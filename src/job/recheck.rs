@@ -29,7 +29,7 @@ pub fn withdraw_damaged(
     }
     let stage = world.agree(StageReader::open(&paths.partial, &header.shape()))?;
     let share = plan::share(&chosen, world.rank() as u64, world.size() as u64);
-    let found = world.agree(damaged(&stage, header, share, committed))?;
+    let found = world.agree(world.attended(|| damaged(&stage, header, share, committed)))?;
     let found = serde_json::to_vec(&found).context(|| "cannot encode the damaged blocks")?;
     let mut all: Vec<u64> = Vec::new();
     for found in world.all_gather(&found) {

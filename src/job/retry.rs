@@ -23,9 +23,12 @@ pub fn decide(paths: &OutputPaths, wanted: &Header, spool: &Spool, tables: &[Tab
         if is_retry && header.is_same_run(wanted) && paths.partial.exists() {
             return Ok(Decision::new(Start::Resume, header.replaces));
         }
-        // One that is complete has left its journal by accident.
-        if !committed.digests.is_empty() && (is_retry || !paths.output.exists()) {
-            return Err(start::unfinished_differs(paths, &header, &committed, wanted));
+        // A retry of what has been mended further since is begun anew; and the run that made the output may have
+        // been killed before it removed its journal.
+        let is_over = is_retry || header.replaces == Replaces::Nothing && paths.output.exists();
+        if !is_over && !committed.digests.is_empty() {
+            return Err(Error::new(format!("an unfinished run stands beside {output}"))
+                .hint("finish it first, with the same command without --retry-failed"));
         }
     }
     if !paths.output.exists() {

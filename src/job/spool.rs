@@ -43,8 +43,11 @@ pub fn make_or_open(
         // Left by a job that was killed while it planned.
         remove(&paths.plan_new)?;
         let is_usable = if mode.shard().is_some() {
-            let begun = PlanUse::begin(&paths.plan_lock)?;
-            let is_usable = is_usable_by_shard(output, paths, begun.with_others)?;
+            let begin = || {
+                let begun = PlanUse::begin(&paths.plan_lock)?;
+                Ok((is_usable_by_shard(output, paths, begun.with_others)?, begun))
+            };
+            let (is_usable, begun) = world.attended(begin)?;
             plan_use = Some(begun);
             is_usable
         } else {

@@ -60,6 +60,21 @@ fn a_stopped_rank_ends_the_job_in_the_watchdogs_time() {
 }
 
 #[test]
+fn a_stopped_rank_ends_the_seal_in_the_watchdogs_time() {
+    let dir = Dir::new();
+    embed(&dir, "many").args("--no-seal").run().exits(Exit::Success);
+    let seal = || dir.hyperslab(["seal"]).arg(text_of(&dir)).args("--watchdog 3s").ranks(2);
+    let failed = seal().fault("FAULT=stop PATH=.tmp RANK=1").run();
+    assert!(!failed.status.success() && failed.took < Duration::from_secs(60), "{failed}");
+    assert!(
+        failed.stderr.contains("shim: rank 1: stop") && failed.stderr.contains("error: rank"),
+        "{failed}"
+    );
+    seal().run().exits(Exit::Success);
+    assert_same(&many().output, &text_of(&dir));
+}
+
+#[test]
 fn a_file_system_that_does_not_answer_ends_the_job_in_the_watchdogs_time() {
     let dir = Dir::new();
     let job = embed(&dir, "image").args("--watchdog 3s").ranks(2).fault("FAULT=hang PATH=00003.png RANK=1");

@@ -172,3 +172,29 @@ fn a_retry_that_is_killed_goes_on_with_or_without_being_asked_again() {
         assert_same(&image_of(&undisturbed), &image_of(&dir));
     }
 }
+
+#[test]
+fn a_retry_gives_way_to_another_but_not_an_unfinished_run() {
+    let (dir, undisturbed) = (Dir::new(), Dir::new());
+    let renders = renders(&dir);
+    let all = pictures(&renders);
+    let bad: Vec<_> = all.iter().step_by(8).collect();
+    let (first, last) = bad.split_at(bad.len() / 2);
+    let whole = [broken(first), broken(last)];
+    let run = |dir: &Dir| views(dir, &renders).set("--block-rows", "1").args("--max-failures 100");
+    run(&dir).run().exits(Exit::Success);
+    // Mended further while the retry of the first ones lies unfinished.
+    let [first_whole, last_whole] = whole;
+    mend(first, first_whole);
+    started(run(&dir).arg("--retry-failed").ranks(2), &image_of(&dir)).kill();
+    mend(last, last_whole);
+    run(&dir).arg("--retry-failed").ranks(2).run().exits(Exit::Success).says(" 0 skipped");
+    run(&undisturbed).run().exits(Exit::Success);
+    assert_same(&image_of(&undisturbed), &image_of(&dir));
+    // One that is to replace the output altogether has more to lose.
+    started(run(&dir).arg("--overwrite").ranks(2), &image_of(&dir)).kill();
+    let refused = run(&dir).arg("--retry-failed").run().exits(Exit::Failure);
+    refused.tells_one_error().says("an unfinished run stands beside").says("finish it first");
+    run(&dir).run().exits(Exit::Success).says("skipped (committed before)");
+    assert_same(&image_of(&undisturbed), &image_of(&dir));
+}
