@@ -100,6 +100,8 @@ slurm() {
     ln -s /dev/null "$dir/gpu0"
     ln -s /dev/null "$dir/gpu1"
     echo "NodeName=n[1-2] Name=gpu File=$dir/gpu[0-1]" > "$dir/gres.conf"
+    # Newer ones want cgroups at their start, whether used or not; of version 1 they do not look for them.
+    echo CgroupPlugin=cgroup/v1 > "$dir/cgroup.conf"
     munge
     slurmctld
     for host in n1 n2; do "$dir/on" "$host" slurmd -N "$host"; done
