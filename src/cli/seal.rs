@@ -83,8 +83,14 @@ mod engine {
     fn begun(world: &World, family: Family, settings: &OutputSettings) -> Result<Vec<PathBuf>> {
         let look = || {
             let outputs = settings.names(family).map(|name| settings.dir.join(name));
-            let is_begun = |output: &PathBuf| output.exists() || OutputPaths::new(output).plan.exists();
-            let begun: Vec<PathBuf> = outputs.iter().filter(|output| is_begun(output)).cloned().collect();
+            let mut begun: Vec<PathBuf> = Vec::new();
+            for output in outputs {
+                let paths = OutputPaths::new(&output);
+                let is_there = output.exists() || paths.plan.exists() || paths.journal.exists();
+                if is_there || !paths.shards()?.is_empty() {
+                    begun.push(output);
+                }
+            }
             if begun.is_empty() {
                 let names = settings.names(family).join(" nor ");
                 let error =

@@ -295,8 +295,9 @@ impl World {
     /// Ends MPI after everything went well.
     pub fn finish(self) {
         self.meet();
-        // A communicator may not be freed after the end of MPI.
-        drop(self.node);
+        // No message may be left over, and no communicator freed, after the end of MPI.
+        self.pulse.get().into_iter().for_each(Pulse::hear);
+        drop((self.node, self.pulse));
         drop(std::mem::ManuallyDrop::into_inner(self.universe));
     }
 

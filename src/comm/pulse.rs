@@ -11,13 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mpi::point_to_point::{Destination, Source};
-use mpi::topology::Communicator;
+use mpi::topology::{Communicator, SimpleCommunicator};
 
 use super::{World, abort};
 use crate::error::{Exit, note};
 
-/// Tag of these messages, apart from the others'.
-const TAG: i32 = 1 << 12;
 /// So many pulses are sent within the limit.
 const PER_LIMIT: u32 = 10;
 /// Others than rank 0 wait so much longer, so that rank 0 speaks first: it knows who is silent.
@@ -27,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a rank knows of the others' lives.
 pub(super) struct Pulse {
+    /// Their own, so that no other receive takes a pulse for what it waits for.
+    ranks: SimpleCommunicator,
     limit: Duration,
     hosts: Vec<String>,
     sent: Cell<Instant>,
@@ -35,46 +35,41 @@ pub(super) struct Pulse {
     own: Arc<OwnLife>,
 }
 
-/// When this rank's main thread was alive last.
-struct OwnLife {
-    began: Instant,
-    seconds: AtomicU64,
-}
-
-impl OwnLife {
-    fn note(&self) {
-        self.seconds.store(self.began.elapsed().as_secs(), Ordering::Relaxed);
-    }
-
-    fn silent_for(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_secs(self.seconds.load(Ordering::Relaxed)))
-    }
-}
+/// How often this rank's main thread has shown that it is alive.
+#[derive(Default)]
+struct OwnLife(AtomicU64);
 
 impl World {
     /// From here on a rank that is silent for `limit` ends the job. Collective.
     pub fn watch(&self, limit: Duration) {
+        if self.pulse.get().is_some() {
+            return;
+        }
         let host = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let hosts = self.all_gather(own_host().as_bytes()).into_iter().map(host).collect();
-        let now = Instant::now();
-        let own = Arc::new(OwnLife { began: now, seconds: AtomicU64::new(0) });
+        let (now, own) = (Instant::now(), Arc::<OwnLife>::default());
         watch_main_thread(self.rank, limit, Arc::clone(&own));
-        let heard = RefCell::new(vec![now; self.size]);
-        // A second call changes nothing.
-        let _ = self.pulse.set(Pulse { limit, hosts, sent: Cell::new(now), heard, own });
+        let (ranks, heard) = (self.ranks.duplicate(), RefCell::new(vec![now; self.size]));
+        let _ = self.pulse.set(Pulse { ranks, limit, hosts, sent: Cell::new(now), heard, own });
     }
 
     /// Tells the others that this rank is alive, and hears of them. To be called again and again where the main
     /// thread waits for something of its own.
     pub fn pulse(&self) {
         let Some(pulse) = self.pulse.get() else { return };
-        pulse.own.note();
-        if self.size == 1 || pulse.sent.get().elapsed() < pulse.limit / PER_LIMIT {
+        pulse.own.0.fetch_add(1, Ordering::Relaxed);
+        let silent = pulse.sent.get().elapsed();
+        if self.size == 1 || silent < pulse.limit / PER_LIMIT {
             return;
         }
+        if silent > pulse.limit / 2 {
+            // This rank itself was away, suspended perhaps, and the others with it.
+            pulse.heard.borrow_mut().fill(Instant::now());
+        }
         pulse.sent.set(Instant::now());
-        self.send_pulses();
-        self.hear_pulses(pulse);
+        self.send_pulses(pulse);
+        pulse.hear();
+        self.end_where_silent(pulse);
     }
 
     /// Waits for work on another thread with a pulse.
@@ -90,27 +85,18 @@ impl World {
         })
     }
 
-    fn send_pulses(&self) {
+    fn send_pulses(&self, pulse: &Pulse) {
         let others = if self.is_root() { 1..self.size } else { 0..1 };
         for rank in others {
-            self.ranks.process_at_rank(rank as i32).send_with_tag(&1_u8, TAG);
+            pulse.ranks.process_at_rank(rank as i32).send(&1_u8);
         }
     }
 
-    /// Takes the pulses that have come, and ends the job where one is overdue.
-    fn hear_pulses(&self, pulse: &Pulse) {
-        let mut heard = pulse.heard.borrow_mut();
-        while let Some(status) = self.ranks.any_process().immediate_probe_with_tag(TAG) {
-            let from = status.source_rank();
-            let _: (u8, _) = self.ranks.process_at_rank(from).receive_with_tag(TAG);
-            if let Some(heard) = heard.get_mut(from as usize) {
-                *heard = Instant::now();
-            }
-        }
+    fn end_where_silent(&self, pulse: &Pulse) {
         let (watched, limit) =
             if self.is_root() { (1..self.size, pulse.limit) } else { (0..1, pulse.limit.mul_f64(PATIENCE)) };
         for rank in watched {
-            let silent = heard[rank].elapsed();
+            let silent = pulse.heard.borrow()[rank].elapsed();
             if silent > limit {
                 end(&format!(
                     "rank {rank} on {} has been silent for {} s",
@@ -122,18 +108,35 @@ impl World {
     }
 }
 
-/// Ends the job where this rank's main thread gets stuck in a call.
-fn watch_main_thread(rank: usize, limit: Duration, own: Arc<OwnLife>) {
-    let limit = limit.mul_f64(PATIENCE * PATIENCE);
-    std::thread::spawn(move || {
-        while own.silent_for() <= limit {
-            std::thread::sleep(limit / PER_LIMIT);
+impl Pulse {
+    /// Takes the pulses that have come.
+    pub(super) fn hear(&self) {
+        while let Some(status) = self.ranks.any_process().immediate_probe() {
+            let from = status.source_rank();
+            let _: (u8, _) = self.ranks.process_at_rank(from).receive();
+            if let Some(heard) = self.heard.borrow_mut().get_mut(from as usize) {
+                *heard = Instant::now();
+            }
         }
-        let silent = own.silent_for().as_secs();
+    }
+}
+
+/// Ends the job where this rank's main thread gets stuck in a call. It counts its own looks and no time: where the
+/// whole process was suspended, neither thread went on.
+fn watch_main_thread(rank: usize, limit: Duration, own: Arc<OwnLife>) {
+    let looks = (f64::from(PER_LIMIT) * PATIENCE * PATIENCE) as u32;
+    std::thread::spawn(move || {
+        let (mut seen, mut still) = (0, 0);
+        while still < looks {
+            std::thread::sleep(limit / PER_LIMIT);
+            let now = own.0.load(Ordering::Relaxed);
+            (seen, still) = if now == seen { (seen, still + 1) } else { (now, 0) };
+        }
         end(&format!(
-            "rank {rank} on {} has been inside one call for {silent} s: another rank does not join it, or the file \
-             system does not answer",
-            own_host()
+            "rank {rank} on {} has been inside one call for {} s: another rank does not join it, or the file system \
+             does not answer",
+            own_host(),
+            (limit / PER_LIMIT * still).as_secs()
         ));
     });
 }

@@ -81,8 +81,9 @@ pub fn seal_output(
     compression: Compression,
     stop: &Stop,
 ) -> Result<String> {
+    // In this order, so that a task that is at work is named.
+    let _shards = prepare::lock_shards(world, paths)?;
     let _lock = prepare::lock(world, paths)?;
-    let _locks = prepare::lock_shards(world, paths)?;
     let found = world.from_root(|| {
         let found = Unsealed::find(paths)?;
         serde_json::to_vec(&found).context(|| "cannot encode what waits to be sealed")

@@ -83,7 +83,7 @@ impl OutputJob<'_> {
             }
         }
         // Held until here.
-        drop((prepared.lock, prepared.plan_use));
+        drop((prepared.lock, prepared.shared_lock, prepared.plan_use));
         Ok(format!("{}\n{}", output.display(), report.summary(&output)))
     }
 

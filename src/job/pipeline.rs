@@ -59,6 +59,8 @@ pub struct BlockRows {
     pub failures: Vec<(usize, ItemError)>,
     /// Texts that had more tokens than the model takes.
     pub truncated: u64,
+    /// The rows within the block that were prepared, in order: all, unless some alone are embedded again.
+    pub prepared: Vec<usize>,
 }
 
 /// The running threads of a rank. Dropping it ends them, after the batches in hand: the process may not
@@ -231,8 +233,8 @@ struct Window {
     block_rows: usize,
     /// The window's rows within the block.
     rows: Range<usize>,
-    /// How many of them are prepared.
-    prepared: usize,
+    /// Those of them that are prepared, in order.
+    prepared: Vec<usize>,
     /// The rows that are embedded again; none where all are embedded.
     again: Option<Vec<usize>>,
     slots: Receiver<Slot>,
@@ -278,7 +280,7 @@ impl Feeder {
                 block,
                 block_rows,
                 rows: range.clone(),
-                prepared: prepared.len(),
+                prepared: prepared.clone(),
                 again: again.clone(),
                 slots,
             };
@@ -396,6 +398,7 @@ impl ModelThread<'_> {
                     vectors: Array2::zeros((window.block_rows, self.embedder.dim())),
                     failures: Vec::new(),
                     truncated: 0,
+                    prepared: Vec::new(),
                 });
                 self.compute_window(&window, rows, &mut watch)?;
                 Ok(window.rows.end == window.block_rows)
@@ -427,7 +430,7 @@ impl ModelThread<'_> {
         let mut slots: Vec<Option<Prepared>> = window.rows.clone().map(|_| None).collect();
         // In order of rows, whatever the order in which decoding threads finish: files must not depend on it.
         let mut failures = BTreeMap::new();
-        for (slot, outcome) in window.slots.iter().take(window.prepared) {
+        for (slot, outcome) in window.slots.iter().take(window.prepared.len()) {
             match outcome {
                 Ok(Ready { prepared, left_out }) => {
                     slots[slot] = Some(prepared);
@@ -452,6 +455,7 @@ impl ModelThread<'_> {
             failures.extend(self.compute_batch(&items, &rows, &mut block.vectors)?);
         }
         watch.switch(Span::Decode);
+        block.prepared.extend(&window.prepared);
         block.failures.extend(failures);
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::model::{self, Description, Modality};
 use crate::plan::{Batching, Table};
 use crate::store::{
     Digest, DiskNeed, FileShape, Fingerprint, GroupShape, Header, Lock, OutputPaths, PlanUse, Replaces,
-    Space, remove,
+    SharedLock, Space, remove,
 };
 
 /// An output that is ready to be computed.
@@ -29,6 +29,8 @@ pub struct Prepared {
     pub paths: OutputPaths,
     /// On rank 0.
     pub lock: Option<Lock>,
+    /// A shard's share in the lock of the whole output, on rank 0.
+    pub shared_lock: Option<SharedLock>,
     /// A shard's, on rank 0.
     pub plan_use: Option<PlanUse>,
     pub header: Header,
@@ -173,6 +175,13 @@ pub fn lock(world: &World, paths: &OutputPaths) -> Result<Option<Lock>> {
     world.agree(lock)
 }
 
+/// Takes part, as a shard, in the lock of the whole output on rank 0. Collective.
+fn share_lock(world: &World, paths: &OutputPaths, mode: Mode) -> Result<Option<SharedLock>> {
+    let is_needed = world.is_root() && mode.shard().is_some();
+    let whole = OutputPaths::new(&paths.output).lock;
+    world.agree(if is_needed { SharedLock::acquire(&whole).map(Some) } else { Ok(None) })
+}
+
 /// Takes the locks of all shards of an output on rank 0, so that none is at work. Collective.
 ///
 /// # Errors
@@ -212,17 +221,14 @@ impl Common<'_> {
         let (world, mode) = (self.world, self.request.mode);
         let paths = OutputPaths::of_shard(&output.output, mode.shard());
         world.agree(if world.is_root() { make_folder(&paths) } else { Ok(()) })?;
+        let shared_lock = share_lock(world, &paths, mode)?;
         let lock = lock(world, &paths)?;
-        if mode == Mode::Overwrite {
-            // They are discarded: none may be at work. Released at once, as shards stay away from this lock.
-            drop(lock_shards(world, &paths)?);
-        }
         let prepared = self.prepare_locked(output, &paths);
         if prepared.is_err() && world.is_root() {
             // What was refused leaves nothing behind.
             let _ = remove(&paths.plan_new);
         }
-        Ok(Prepared { lock, ..prepared? })
+        Ok(Prepared { lock, shared_lock, ..prepared? })
     }
 
     fn prepare_locked(&self, output: &OutputRequest, paths: &OutputPaths) -> Result<Prepared> {
@@ -263,7 +269,18 @@ impl Common<'_> {
             serde_json::from_slice(&decided).context(|| "cannot decode the decision")?;
         header.replaces = replaces;
         let paths = paths.clone();
-        Ok(Prepared { paths, lock: None, plan_use, header, spool, tables, start, modality, batching })
+        Ok(Prepared {
+            paths,
+            lock: None,
+            shared_lock: None,
+            plan_use,
+            header,
+            spool,
+            tables,
+            start,
+            modality,
+            batching,
+        })
     }
 
     /// What this output's vectors depend on.

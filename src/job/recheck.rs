@@ -29,7 +29,7 @@ pub fn withdraw_damaged(
     }
     let stage = world.agree(StageReader::open(&paths.partial, &header.shape()))?;
     let share = plan::share(&chosen, world.rank() as u64, world.size() as u64);
-    let found = world.agree(world.attended(|| damaged(&stage, header, share, committed)))?;
+    let found = world.attended(|| damaged(&stage, header, share, committed));
     let found = serde_json::to_vec(&found).context(|| "cannot encode the damaged blocks")?;
     let mut all: Vec<u64> = Vec::new();
     for found in world.all_gather(&found) {
@@ -72,20 +72,24 @@ fn chosen(which: VerifyResume, committed: &Committed) -> Vec<Range<u64>> {
 }
 
 /// The blocks of a share that have another digest than they were committed with.
-fn damaged(
-    stage: &StageReader,
-    header: &Header,
-    share: Vec<Range<u64>>,
-    committed: &Committed,
-) -> Result<Vec<u64>> {
+fn damaged(stage: &StageReader, header: &Header, share: Vec<Range<u64>>, committed: &Committed) -> Vec<u64> {
     let (blocks, row_bytes) = (header.blocks(), header.shape().row_bytes());
     let mut damaged = Vec::new();
     let mut runs = Runs::new(share);
     while let Some(block) = runs.next_run(1) {
-        let rows = stage.read(blocks.rows_of(block.clone()))?;
-        damaged.extend(check_digests(&rows, block, (&blocks, row_bytes), committed).err());
+        let whole = match stage.read(blocks.rows_of(block.clone())) {
+            Ok(rows) => check_digests(&rows, block.clone(), (&blocks, row_bytes), committed).is_ok(),
+            // A part of the disk that does not read any more may still be written.
+            Err(error) => {
+                tracing::warn!("{error}");
+                false
+            }
+        };
+        if !whole {
+            damaged.extend(block);
+        }
     }
-    Ok(damaged)
+    damaged
 }
 
 #[cfg(test)]

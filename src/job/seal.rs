@@ -41,7 +41,9 @@ pub fn seal(
         .on_all_ranks());
     }
     let sealer = Sealer { world, paths, contents, stages, stop };
-    let outcome = if let (Compression::None, [stage]) = (compression, stages) {
+    let outcome = if let (Compression::None, [stage]) = (compression, stages)
+        && stage.path == paths.partial
+    {
         sealer.adopt(stage)
     } else {
         let outcome = sealer.write_anew(compression);
@@ -144,7 +146,8 @@ impl Sealer<'_> {
 
     /// Gives the verified file the output's name.
     fn publish(&self, path: &Path) -> Result<()> {
-        let renamed = if self.world.is_root() { rename_durably(path, &self.paths.output) } else { Ok(()) };
+        let rename = || rename_durably(path, &self.paths.output);
+        let renamed = if self.world.is_root() { self.world.attended(rename) } else { Ok(()) };
         self.world.agree(renamed)
     }
 

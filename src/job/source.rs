@@ -36,11 +36,12 @@ impl Source<'_> {
         Ok(done)
     }
 
-    /// The block as it is in the sealed file, but for the rows that failed.
+    /// The block as it is in the sealed file, but for the rows that failed and what decides about their batches.
     fn retried(&self, block: u64, sealed: &SealedRows) -> Result<BlockRows> {
         let vectors = sealed.block(block)?;
         let Some(failed) = sealed.failed_of(block) else {
-            return Ok(BlockRows { block, vectors, failures: Vec::new(), truncated: 0 });
+            let (failures, prepared) = (Vec::new(), Vec::new());
+            return Ok(BlockRows { block, vectors, failures, truncated: 0, prepared });
         };
         let mut done = self.computed(block)?;
         if let Some((row, error)) = done.failures.iter().find(|(row, _)| !failed.contains(row)) {
@@ -50,7 +51,8 @@ impl Source<'_> {
             .hint("what failed is embedded together with its neighbours: put back what they are made from"));
         }
         for (row, vector) in vectors.outer_iter().enumerate() {
-            if !failed.contains(&row) {
+            // What was prepared with what failed has the vector of a batch in which nothing is missing.
+            if done.prepared.binary_search(&row).is_err() {
                 done.vectors.row_mut(row).assign(&vector);
             }
         }

@@ -45,7 +45,7 @@ pub fn make_or_open(
         let is_usable = if mode.shard().is_some() {
             let begin = || {
                 let begun = PlanUse::begin(&paths.plan_lock)?;
-                Ok((is_usable_by_shard(output, paths, begun.with_others)?, begun))
+                Ok((is_usable_by_shard(output, (paths, mode), begun.with_others)?, begun))
             };
             let (is_usable, begun) = world.attended(begin)?;
             plan_use = Some(begun);
@@ -105,19 +105,28 @@ pub fn broadcast_tables(world: &World, spool: &Spool) -> Result<Vec<Table>> {
 /// goes on if the new plan is the same.
 fn is_usable(output: &OutputRequest, paths: &OutputPaths, mode: Mode) -> Result<bool> {
     let Ok((header, ..)) = read_journal(&paths.journal) else { return Ok(false) };
-    Ok(mode.goes_on_from(header.replaces) && digest_if_of_request(output, &paths.plan)?.is_some())
+    // What failed may have been mended since, of which nothing shows but in a new plan.
+    let may_go_on = mode != Mode::RetryFailed && mode.goes_on_from(header.replaces);
+    Ok(may_go_on && digest_if_of_request(output, &paths.plan)?.is_some())
 }
 
 /// The same for a shard, where the spool stands for all of them: others use it now, or have committed rows
-/// of it.
-fn is_usable_by_shard(output: &OutputRequest, paths: &OutputPaths, with_others: bool) -> Result<bool> {
+/// of it, in a run that this one goes on with.
+fn is_usable_by_shard(
+    output: &OutputRequest,
+    (paths, mode): (&OutputPaths, Mode),
+    with_others: bool,
+) -> Result<bool> {
     let Some(digest) = digest_if_of_request(output, &paths.plan)? else { return Ok(false) };
     let has_rows_of_it = |shard| {
         let journal = OutputPaths::of_shard(&paths.output, Some(shard)).journal;
         let header = read_journal(&journal).map(|(header, ..)| header);
-        header.is_ok_and(|header| header.fingerprint.parts.get(PLAN) == Some(&digest))
+        header.is_ok_and(|header| {
+            mode.goes_on_from(header.replaces) && header.fingerprint.parts.get(PLAN) == Some(&digest)
+        })
     };
-    Ok(with_others || paths.shards()?.into_iter().any(has_rows_of_it))
+    // Others that run may be of the array that is to be overwritten.
+    Ok(with_others && !mode.overwrites() || paths.shards()?.into_iter().any(has_rows_of_it))
 }
 
 /// The digest of a spool that was made from this request and is whole.

@@ -110,6 +110,10 @@ fn go_on(paths: &OutputPaths, header: &Header, sealed_differently: Option<&[Stri
 /// Refuses shards beside the output that this run neither is one of nor would go on from.
 fn refuse_shards_of_others(paths: &OutputPaths, wanted: &Header) -> Result<()> {
     let output = paths.output.display();
+    if wanted.shard.is_some() && OutputPaths::new(&paths.output).journal.exists() {
+        return Err(Error::new(format!("a job of the whole of {output} lies unfinished beside it"))
+            .hint("finish it, with the same command without --shard, or discard it with --overwrite"));
+    }
     for shard in paths.shards()? {
         let Some(own) = wanted.shard else {
             return Err(Error::new(format!("an array has left shards of {output}, e.g. {shard}")).hint(
@@ -220,7 +224,10 @@ pub fn prepare(paths: &OutputPaths, start: Start, wanted: &Header) -> Result<Opt
                 (Some(journal), _) => {
                     tracing::warn!("{} is of another, unfinished run: left alone", journal.display());
                 }
-                (None, Some(_)) => paths.remove_own()?,
+                (None, Some(_)) => {
+                    paths.remove_own()?;
+                    remove(&paths.plan_lock)?;
+                }
                 (None, None) => paths.remove_leftovers()?,
             }
             Ok(None)
@@ -234,7 +241,11 @@ fn journals_of_others(paths: &OutputPaths, wanted: &Header) -> Result<Vec<std::p
     let beside = if wanted.shard.is_some() { Vec::new() } else { paths.shards()? };
     let journals = beside.into_iter().map(of_shard).chain([paths.journal.clone()]);
     let is_others = |path: &std::path::PathBuf| {
-        read_journal(path).is_ok_and(|(header, ..)| !header.is_same_output(wanted))
+        read_journal(path).is_ok_and(|(header, ..)| {
+            // An array that is to replace the output goes on, whatever it is like.
+            let replaces = header.shard.is_some() && header.replaces == Replaces::Output;
+            replaces || !header.is_same_output(wanted)
+        })
     };
     Ok(journals.filter(is_others).collect())
 }

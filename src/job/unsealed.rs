@@ -89,17 +89,20 @@ fn of_shards(paths: &OutputPaths, shards: &[Shard]) -> Result<Option<Unsealed>> 
             .unwrap_or_else(|| Error::new("no shards")));
     };
     let header = Header { shard: None, ..header.clone() };
-    if paths.output.exists() && header.replaces == Replaces::Nothing {
-        let differences = start::differences_to_sealed(&paths.output, &header)?;
-        if !differences.is_empty() {
-            return Err(start::output_differs(paths, &differences));
-        }
-        start::prepare(paths, Start::Done, &header)?;
-        return Ok(None);
-    }
+    let differences =
+        paths.output.exists().then(|| start::differences_to_sealed(&paths.output, &header)).transpose()?;
     let wrong = complaints(paths, &header, &found);
-    if !wrong.is_empty() {
-        return Err(refused(paths, &wrong));
+    match differences.as_deref() {
+        // Where it replaces an output, a seal that was killed while it removed the shards leaves some of them.
+        Some([]) if header.replaces == Replaces::Nothing || !wrong.is_empty() => {
+            paths.remove_leftovers()?;
+            return Ok(None);
+        }
+        Some(differences) if header.replaces == Replaces::Nothing => {
+            return Err(start::output_differs(paths, differences));
+        }
+        _ if !wrong.is_empty() => return Err(refused(paths, &wrong)),
+        _ => {}
     }
     let mut all = Unsealed { header, committed: Committed::default(), stages: Vec::new() };
     let count = all.header.blocks().count();

@@ -109,7 +109,7 @@ impl PlanUse {
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => {}
-                // Without locks every shard makes the plan: the same one, under the same name.
+                // Without locks every shard makes the plan, under the same name; `seal` compares them.
                 _ => return Ok(Self { file, with_others: false }),
             }
             if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
@@ -127,6 +127,37 @@ impl PlanUse {
     pub fn share(&self) {
         // Where locks do not work there is nobody to let in.
         let _ = flock(&self.file, FlockOperation::LockShared);
+    }
+}
+
+/// A shard's hold on the lock of the whole output, which it shares with the other shards: a job that makes or
+/// seals the whole does not run meanwhile. Released on drop.
+pub struct SharedLock {
+    _file: File,
+}
+
+impl SharedLock {
+    /// Takes part in the lock at `path`.
+    ///
+    /// # Errors
+    /// A job of the whole output holds it, or may still hold it on another host.
+    pub fn acquire(path: &Path) -> Result<Self> {
+        loop {
+            let file = open(path)?;
+            match flock(&file, FlockOperation::NonBlockingLockShared) {
+                Err(Errno::WOULDBLOCK) => return Err(held(path, read_holder(&file)?.as_ref())),
+                Err(Errno::INTR) => continue,
+                Ok(()) => {}
+                Err(error) => tracing::debug!("{}: flock: {error}", path.display()),
+            }
+            if !is_still_named(&file, path)? {
+                continue;
+            }
+            return match read_holder(&file)? {
+                Some(holder) if !is_gone(&holder, &Holder::this()) => Err(held(path, Some(&holder))),
+                _ => Ok(Self { _file: file }),
+            };
+        }
     }
 }
 
@@ -244,6 +275,20 @@ mod tests {
         // Another step of the same job, on another node, is alive.
         assert!(!is_gone(&holder("n1", Some("42")), &holder("n2", Some("42"))));
         assert!(!is_gone(&holder("n1", None), &holder("n2", Some("42"))));
+    }
+
+    #[test]
+    fn shards_share_the_lock_of_the_output_and_keep_a_whole_job_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("o.h5.lock");
+        let shards = [SharedLock::acquire(&path).unwrap(), SharedLock::acquire(&path).unwrap()];
+        assert!(Lock::acquire(&path).is_err());
+        drop(shards);
+        let whole = Lock::acquire(&path).unwrap();
+        assert!(SharedLock::acquire(&path).is_err());
+        drop(whole);
+        std::fs::write(&path, serde_json::to_string(&holder("far-away", None)).unwrap()).unwrap();
+        assert!(SharedLock::acquire(&path).is_err(), "its holder may be alive there");
     }
 
     #[test]

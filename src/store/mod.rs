@@ -42,7 +42,7 @@ pub use {
     embeddings::{Embeddings, RowsShape},
     fingerprint::{Fingerprint, sealed_fingerprint},
     journal::{Committed, Entry, Failure, Header, Journal, Record, Replaces, read_journal},
-    lock::{Holder, Lock, PlanUse},
+    lock::{Holder, Lock, PlanUse, SharedLock},
     seal::{Contents, SealedFile, check_digests},
     sealed_rows::SealedRows,
     stage::{Stage, StageReader},

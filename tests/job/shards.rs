@@ -183,6 +183,39 @@ fn a_byte_that_changes_in_a_shard_is_noticed_and_its_task_mends_it() {
 }
 
 #[test]
+fn a_single_shard_is_sealed_without_compression_and_a_seal_that_is_killed_begins_again() {
+    let dir = Dir::new();
+    task(&dir, "1/1").run().exits(Exit::Success);
+    let none = || seal(&dir).args("--compression none");
+    let killed = none().fault("FAULT=kill PATH=.tmp AFTER_CALLS=9").run();
+    assert!(killed.stderr.contains("shim: rank 0: kill") && !text_of(&dir).exists(), "{killed}");
+    none().ranks(2).run().exits(Exit::Success).prints("from 1 shards");
+    let whole = Dir::new();
+    embed(&whole, "many").args("--compression none").run().exits(Exit::Success);
+    assert_same(&text_of(&whole), &text_of(&dir));
+}
+
+#[test]
+fn a_seal_that_is_killed_while_it_removes_the_shards_is_done() {
+    let dir = Dir::new();
+    embed(&dir, "many").run().exits(Exit::Success);
+    for shard in ["1/2", "2/2"] {
+        task(&dir, shard).arg("--overwrite").run().exits(Exit::Success);
+    }
+    // A complete output of the same settings leaves alone what is to replace it.
+    embed(&dir, "many").run().exits(Exit::Success).says("left alone").prints("nothing to do");
+    seal(&dir).run().exits(Exit::Success).prints("from 2 shards");
+    // As if it had died after the first shard.
+    for shard in ["1/2", "2/2"] {
+        task(&dir, shard).arg("--overwrite").run().exits(Exit::Success);
+    }
+    fs::remove_file(journal(&dir, 1, 2)).unwrap();
+    seal(&dir).run().exits(Exit::Success).prints("nothing to do");
+    assert!(!journal(&dir, 2, 2).exists());
+    assert_same(&many().output, &text_of(&dir));
+}
+
+#[test]
 fn tasks_that_start_together_make_one_plan() {
     let dir = Dir::new();
     let tasks: Vec<_> = (1..=4).map(|number| task(&dir, &format!("{number}/4")).start()).collect();
@@ -244,17 +277,12 @@ fn two_tasks_of_one_shard_do_not_run_together() {
 }
 
 #[test]
-fn a_job_that_was_no_array_goes_on_after_all_this() {
-    // The whole job's files are its own.
+fn a_whole_job_is_not_disturbed_by_the_tasks_of_an_array() {
     let dir = Dir::new();
     let job = started(embed(&dir, "many").ranks(2), &text_of(&dir));
+    task(&dir, "1/2").run().exits(Exit::Failure).says("works on this output");
     job.kill();
-    task(&dir, "1/2").run().exits(Exit::Success);
-    seal(&dir).run().exits(Exit::Failure).says("stand both");
-    for path in [of_shard(&text_of(&dir), 1, 2).journal, of_shard(&text_of(&dir), 1, 2).partial] {
-        fs::remove_file(path).unwrap();
-    }
-    fs::remove_file(dir.join("out/run.shard-1-of-2.json")).unwrap();
+    task(&dir, "1/2").run().exits(Exit::Failure).says("a job of the whole of").says("lies unfinished");
     fs::remove_file(dir.join("out/siglip_text_embeddings.h5.plan.lock")).unwrap();
     goes_on(embed(&dir, "many"), &text_of(&dir), &many().output);
 }

@@ -62,6 +62,31 @@ fn of_many_views_those_of_linspace_are_taken() {
 }
 
 #[test]
+fn views_that_are_mended_and_embedded_again_give_the_file_in_which_nothing_failed() {
+    let (dir, undisturbed) = (Dir::new(), Dir::new());
+    let sets: [(&str, &[usize]); 5] =
+        [("a", &[0, 1, 8]), ("b", &[2]), ("c", &[8, 1, 0]), ("d", &[0, 1]), ("e", &[3, 8])];
+    for dir in [&dir, &undisturbed] {
+        assets_of(dir, "renders", &sets);
+    }
+    // One asset without any view, one without some.
+    let bad = ["renders/b/00000.png", "renders/d/00001.png"].map(|path| dir.join(path));
+    let whole = bad.clone().map(|path| std::fs::read(path).unwrap());
+    bad.iter().for_each(|path| std::fs::write(path, "no picture").unwrap());
+    let job = |dir: &Dir| embed_views(dir, "renders").set("--max-failures", "3");
+    job(&dir).run().exits(Exit::Success);
+    bad.iter().zip(whole).for_each(|(path, whole)| std::fs::write(path, whole).unwrap());
+    job(&dir)
+        .arg("--retry-failed")
+        .ranks(2)
+        .run()
+        .exits(Exit::Success)
+        .says("2 failed items are embedded again");
+    job(&undisturbed).run().exits(Exit::Success);
+    assert_same(&image_of(&undisturbed), &image_of(&dir));
+}
+
+#[test]
 fn views_and_their_order_make_the_vector() {
     let sets: [(&str, &[usize]); 5] =
         [("a", &[0, 1, 8]), ("b", &[0, 1, 8]), ("c", &[8, 1, 0]), ("d", &[0, 1]), ("e", &[0, 8])];
