@@ -20,8 +20,8 @@ use crate::error::{Exit, note};
 const PER_LIMIT: u32 = 10;
 /// Others than rank 0 wait so much longer, so that rank 0 speaks first: it knows who is silent.
 const PATIENCE: f64 = 1.25;
-/// Between two looks at work on another thread.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Between two looks at work on another thread, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a rank knows of the others' lives.
 pub(super) struct Pulse {
@@ -76,8 +76,10 @@ impl World {
     pub fn attended<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let working = scope.spawn(work);
+            let mut pause = Duration::from_micros(100);
             while !working.is_finished() {
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LOOK_EVERY);
                 self.pulse();
             }
             // A panic has ended the job.

@@ -72,10 +72,14 @@ fn views_that_are_mended_and_embedded_again_give_the_file_in_which_nothing_faile
     // One asset without any view, one without some.
     let bad = ["renders/b/00000.png", "renders/d/00001.png"].map(|path| dir.join(path));
     let whole = bad.clone().map(|path| std::fs::read(path).unwrap());
-    bad.iter().for_each(|path| std::fs::write(path, "no picture").unwrap());
+    for path in &bad {
+        std::fs::write(path, "no picture").unwrap();
+    }
     let job = |dir: &Dir| embed_views(dir, "renders").set("--max-failures", "3");
     job(&dir).run().exits(Exit::Success);
-    bad.iter().zip(whole).for_each(|(path, whole)| std::fs::write(path, whole).unwrap());
+    for (path, whole) in bad.iter().zip(whole) {
+        std::fs::write(path, whole).unwrap();
+    }
     job(&dir)
         .arg("--retry-failed")
         .ranks(2)
