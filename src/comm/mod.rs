@@ -10,6 +10,7 @@ mod roll_call;
 
 use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mpi::datatype::PartitionMut;
@@ -327,6 +328,14 @@ impl World {
 
 /// Ends the job on all ranks at once, for what cannot be agreed on. May be called from any thread.
 pub fn abort(exit: Exit) -> ! {
+    // Open MPI returns from a second call at once, after which the process would end before the first has passed on
+    // its exit code: other threads leave it to the first.
+    static IS_ABORTING: AtomicBool = AtomicBool::new(false);
+    if IS_ABORTING.swap(true, Ordering::SeqCst) {
+        loop {
+            std::thread::park();
+        }
+    }
     SimpleCommunicator::world().abort(exit.code())
 }
 
