@@ -14,7 +14,7 @@ use crate::util::{
 };
 
 const TEXT: &str = "siglip_text_embeddings.h5";
-const ROWS: usize = 2000;
+const ROWS: usize = 800;
 const BLOCKS: usize = ROWS / 4;
 const RANKS_MAX: usize = 4;
 /// A job of which a mistake keeps it from arriving is killed so often at most.
@@ -67,10 +67,10 @@ fn captions() -> &'static Path {
     })
 }
 
-fn undisturbed(compression: &'static str) -> (Case, Duration) {
+fn undisturbed(compression: &'static str) -> Case {
     let dir = Dir::kept(&format!("soak-{}", compression.replace(':', "")));
-    let took = job(&dir, compression).ranks(2).run().exits(Exit::Success).took;
-    (Case { compression, undisturbed: dir.join("out").join(TEXT) }, took)
+    job(&dir, compression).ranks(2).run().exits(Exit::Success);
+    Case { compression, undisturbed: dir.join("out").join(TEXT) }
 }
 
 /// Kills jobs until there were so many kills.
@@ -79,22 +79,26 @@ fn soak(kills: usize, seed: u64) -> Seen {
     let cases = [undisturbed("gzip:4"), undisturbed("none")];
     let mut seen = Seen::default();
     while seen.kills < kills {
-        let (case, took) = &cases[random.usize(0..cases.len())];
+        let case = &cases[random.usize(0..cases.len())];
         seen.jobs += 1;
-        until_it_arrives(case, *took, &mut random, &mut seen);
+        until_it_arrives(case, &mut random, &mut seen);
     }
     seen
 }
 
-fn until_it_arrives(case: &Case, took: Duration, random: &mut Rng, seen: &mut Seen) {
+fn until_it_arrives(case: &Case, random: &mut Rng, seen: &mut Seen) {
     let dir = Dir::new();
     let output = dir.join("out").join(TEXT);
     for _ in 0..random.usize(1..=KILLS_OF_A_JOB_MAX) {
         let ranks = random.usize(1..=RANKS_MAX);
         let running = job(&dir, case.compression).ranks(ranks).start();
-        let moment = took.mul_f64(random.f64() * 1.2);
+        // The start; or any round, or with all of them committed the seal.
+        let moment = match random.usize(0..4) {
+            0 => (0, Duration::from_millis(random.u64(0..800))),
+            _ => (random.usize(1..=BLOCKS), Duration::from_millis(random.u64(0..20))),
+        };
         let victim = [Victim::OneRank, Victim::AllRanks, Victim::Launcher][random.usize(0..3)];
-        if !killed_at(running, moment, victim, random.usize(0..ranks)) {
+        if !killed_at(running, &output, moment, victim, random.usize(0..ranks)) {
             break;
         }
         seen.kills += 1;
@@ -109,13 +113,22 @@ fn until_it_arrives(case: &Case, took: Duration, random: &mut Rng, seen: &mut Se
     arrives(case, &dir, &output, random.usize(1..=RANKS_MAX), seen);
 }
 
-/// Kills a job at a moment after its start; says whether it was still there to be killed.
-fn killed_at(mut running: Running, moment: Duration, victim: Victim, rank: usize) -> bool {
-    let began = Instant::now();
-    while began.elapsed() < moment {
+/// Kills a job a while after so many blocks are committed; says whether it was still there to be killed.
+fn killed_at(
+    mut running: Running,
+    output: &Path,
+    (blocks, later): (usize, Duration),
+    victim: Victim,
+    rank: usize,
+) -> bool {
+    let mut reached = None;
+    while reached.is_none_or(|reached: Instant| reached.elapsed() < later) {
         if running.has_ended() {
             running.wait().exits(Exit::Success);
             return false;
+        }
+        if reached.is_none() && committed_blocks(output) >= blocks {
+            reached = Some(Instant::now());
         }
         sleep(Duration::from_millis(1));
     }
@@ -134,7 +147,6 @@ fn killed_at(mut running: Running, moment: Duration, victim: Victim, rank: usize
     if outcome.status.success() {
         return false;
     }
-    assert!(outcome.took < moment + Duration::from_secs(60), "{outcome}");
     true
 }
 
@@ -148,7 +160,7 @@ fn arrives(case: &Case, dir: &Dir, output: &Path, ranks: usize, seen: &mut Seen)
         let skipped = format!("{committed} skipped (committed before)");
         assert!(outcome.stderr.contains(&skipped), "{skipped}:\n{outcome}");
     }
-    seen.resumed += usize::from(committed > 0 || was_there);
+    seen.resumed += usize::from(committed > 0);
     seen.blocks_skipped += committed;
     assert_sound(output);
     assert_same(&case.undisturbed, output);
@@ -156,8 +168,8 @@ fn arrives(case: &Case, dir: &Dir, output: &Path, ranks: usize, seen: &mut Seen)
 
 #[test]
 fn jobs_that_are_killed_at_random_moments_arrive() {
-    let seen = soak(10, 5);
-    assert!(seen.resumed > 0, "{seen:?}");
+    let seen = soak(6, 5);
+    assert!(seen.resumed > 0 && seen.blocks_skipped > 0, "{seen:?}");
 }
 
 /// `SOAK_KILLS=200 SOAK_SEED=1 cargo test --release -- --ignored --nocapture soak::at_length`
@@ -171,5 +183,5 @@ fn at_length() {
     let began = Instant::now();
     let seen = soak(kills as usize, seed);
     println!("seed {seed}, {:.0} s: {seen:?}", began.elapsed().as_secs_f64());
-    assert!(seen.resumed * 2 > seen.jobs, "{seen:?}");
+    assert!(seen.resumed > 0 && seen.blocks_skipped > 0, "{seen:?}");
 }
