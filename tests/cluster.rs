@@ -110,7 +110,7 @@ impl Cluster {
     /// What enters the cluster, in its folder, at neither of the hosts; a command follows.
     fn enter(&self) -> Vec<String> {
         let inside = descendants(self.up.id())[0];
-        let words = format!("nsenter --target {inside} --pid --net --uts --mount env --chdir");
+        let words = format!("nsenter --target {inside} --pid --net --uts --mount --root env --chdir");
         let folder = self.dir.path().to_str().unwrap();
         words.split(' ').chain([folder]).map(str::to_owned).collect()
     }
