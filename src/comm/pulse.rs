@@ -100,11 +100,10 @@ impl World {
         for rank in watched {
             let silent = pulse.heard.borrow()[rank].elapsed();
             if silent > limit {
-                end(&format!(
-                    "rank {rank} on {} has been silent for {} s",
-                    pulse.hosts[rank],
-                    silent.as_secs()
-                ));
+                // Rank 0 hears of all others; they hear of it alone, and not why it is silent.
+                let or = if self.is_root() { "" } else { ", or waits for a rank that does not answer" };
+                let (host, silent) = (&pulse.hosts[rank], silent.as_secs());
+                end(&format!("rank {rank} on {host} has been silent for {silent} s{or}"));
             }
         }
     }

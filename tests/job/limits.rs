@@ -52,7 +52,7 @@ fn a_stopped_rank_ends_the_job_in_the_watchdogs_time() {
         let failed = job.wait();
         assert!(!failed.status.success() && failed.took < Duration::from_secs(60), "{failed}");
         // In a call that the stopped one does not join, the others do not know who is missing.
-        let words = [format!("rank {rank} on "), "has been inside one call for".to_owned()];
+        let words = [&format!("rank {rank} on "), "has been inside one call for", "waits for a rank"];
         assert!(words.iter().any(|words| failed.stderr.contains(words)), "{failed}");
         assert_in_the_middle(&text_of(&dir));
         goes_on(embed(&dir, "many").args("--watchdog 3s"), &text_of(&dir), &many().output);
