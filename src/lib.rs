@@ -19,7 +19,6 @@ pub mod cli;
 #[cfg(feature = "engine")]
 pub mod comm;
 pub mod error;
-#[cfg(feature = "engine")]
 pub mod h5;
 pub mod hub;
 pub mod input;

@@ -1,4 +1,4 @@
-//! A file that all ranks create, open, flush and close together through the mpio driver.
+//! A file that all ranks create, open, flush and close together through the mpio driver, or one process alone.
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,22 @@ use hdf5_sys::h5a::H5Awrite;
 use hdf5_sys::h5f::{H5F_SCOPE_GLOBAL, H5Fflush};
 
 use super::rows::RowDataset;
+#[cfg(feature = "engine")]
 use crate::comm::RawComm;
 use crate::error::{Context, Error, Result};
 
 /// Attributes that an object's header holds; HDF5's default is 8, and a root has some thirty.
 const ATTRIBUTES_IN_HEADER_MAX: u32 = 1024;
+
+/// Who has a file open.
+#[derive(Clone, Copy)]
+pub enum Access {
+    /// This process; nothing is collective.
+    Alone,
+    /// All ranks of a communicator, through the mpio driver.
+    #[cfg(feature = "engine")]
+    Together(RawComm),
+}
 
 /// How a dataset lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,46 +44,51 @@ pub enum Object<'a> {
     Dataset(&'a str),
 }
 
-/// A file open on all ranks of a communicator. Dropping it leaks the handle on purpose (see the
-/// module's words); [`finish`](Self::finish) closes it.
-pub struct ParallelFile {
+/// An open file. Dropping it leaks the handle on purpose (see the module's words); [`finish`](Self::finish)
+/// closes it.
+pub struct RowFile {
     file: ManuallyDrop<hdf5::File>,
     path: PathBuf,
+    access: Access,
 }
 
-impl ParallelFile {
+impl RowFile {
     /// Creates or truncates `path`. Collective.
     ///
     /// # Errors
     /// What HDF5 reports, with the path.
-    pub fn create(path: &Path, comm: RawComm) -> Result<Self> {
+    pub fn create(path: &Path, access: Access) -> Result<Self> {
         // Object times would make equal work give different files. So would attributes beyond those that an
         // object's header holds: they go to a heap with holes, see `with_access`.
-        let file = with_access(comm)
+        let file = with_access(access)
             .with_fcpl(|plist| plist.obj_track_times(false).attr_phase_change(ATTRIBUTES_IN_HEADER_MAX, 0))
             .create(path)
             .context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
+        Ok(Self::new(file, path, access))
     }
 
     /// Opens an existing file for reading and writing. Collective.
     ///
     /// # Errors
     /// What HDF5 reports, with the path.
-    pub fn open(path: &Path, comm: RawComm) -> Result<Self> {
-        let file = with_access(comm)
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let file = with_access(access)
             .open_rw(path)
             .context(|| format!("cannot open {} for writing", path.display()))?;
-        Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
+        Ok(Self::new(file, path, access))
     }
 
     /// Opens an existing file for reading. Collective.
     ///
     /// # Errors
     /// What HDF5 reports, with the path.
-    pub fn open_read(path: &Path, comm: RawComm) -> Result<Self> {
-        let file = with_access(comm).open(path).context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { file: ManuallyDrop::new(file), path: path.to_owned() })
+    pub fn open_read(path: &Path, access: Access) -> Result<Self> {
+        let file = with_access(access).open(path).context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self::new(file, path, access))
+    }
+
+    fn new(file: hdf5::File, path: &Path, access: Access) -> Self {
+        Self { file: ManuallyDrop::new(file), path: path.to_owned(), access }
     }
 
     /// Creates a group below the root. Collective.
@@ -111,7 +127,7 @@ impl ParallelFile {
             .empty_as(Datatype::from_descriptor(row_type).context(what)?)
             .shape(shape_usize)
             .obj_track_times(false)
-            .alloc_time(Some(AllocTime::Early))
+            .alloc_time(Some(self.alloc_time(layout)))
             .fill_time(FillTime::Never);
         let builder = match layout {
             // Also an empty dataset, which the builder would cut into chunks of 1.
@@ -124,7 +140,15 @@ impl ParallelFile {
             }
         };
         let dataset = builder.create(name).context(what)?;
-        RowDataset::new(dataset, name, &self.path)
+        RowDataset::new(dataset, name, &self.path, self.access)
+    }
+
+    /// Room for all chunks beforehand is what mpio asks for; alone it would only be filled twice.
+    fn alloc_time(&self, layout: Layout) -> AllocTime {
+        match (self.access, layout) {
+            (Access::Alone, Layout::Chunked { .. }) => AllocTime::Incr,
+            _ => AllocTime::Early,
+        }
     }
 
     /// Opens a dataset by its path from the root. Collective.
@@ -136,7 +160,7 @@ impl ParallelFile {
             .file
             .dataset(name)
             .context(|| format!("cannot open dataset {name} in {}", self.path.display()))?;
-        RowDataset::new(dataset, name, &self.path)
+        RowDataset::new(dataset, name, &self.path, self.access)
     }
 
     /// Writes a scalar attribute. `bytes` is the value in the memory form of `value_type`. Collective: all
@@ -210,15 +234,18 @@ impl ParallelFile {
     }
 }
 
-/// File access as FACTS say it must be: mpio, collective metadata, and a format (1.10) that stock
-/// readers of that age can open.
-fn with_access(comm: RawComm) -> hdf5::FileBuilder {
+/// A format (1.10) that stock readers of that age can open; and mpio with collective metadata, where ranks share
+/// the file.
+fn with_access(access: Access) -> hdf5::FileBuilder {
     let mut builder = hdf5::File::with_options();
     builder.with_fapl(|plist| {
+        #[cfg(feature = "engine")]
+        if let Access::Together(comm) = access {
+            plist.mpio(comm.0, None).coll_metadata_write(true).all_coll_metadata_ops(true);
+        }
+        #[cfg(not(feature = "engine"))]
+        let Access::Alone = access;
         plist
-            .mpio(comm.0, None)
-            .coll_metadata_write(true)
-            .all_coll_metadata_ops(true)
             .libver_bounds(hdf5::file::LibraryVersion::V110, hdf5::file::LibraryVersion::V110)
             // No room set aside for small things to come: what stays unused of it is never written, and
             // ROMIO (MPICH's MPI-IO) fills such holes with whatever its buffer held.

@@ -7,17 +7,13 @@ use hdf5::Dataset;
 use hdf5_sys::h5::hsize_t;
 use hdf5_sys::h5d::{H5Dread, H5Dwrite};
 use hdf5_sys::h5i::hid_t;
-use hdf5_sys::h5p::{
-    H5FD_mpio_xfer_t, H5P_CLS_DATASET_XFER, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_dxpl_mpio,
-};
+use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_SELECT_SET, H5Sclose, H5Screate_simple, H5Sselect_hyperslab, H5Sselect_none};
 
+use super::Access;
+#[cfg(feature = "engine")]
+use super::transfer::Transfer;
 use crate::error::{Context, Error, Result};
-
-unsafe extern "C" {
-    // Part of HDF5's public parallel interface (H5Ppublic.h), missing from hdf5-sys.
-    fn H5Pget_mpio_no_collective_cause(plist: hid_t, local: *mut u32, global: *mut u32) -> i32;
-}
 
 /// An open dataset. Dropping it leaks the handle (closing may write metadata, which is collective);
 /// [`close`](Self::close) closes it.
@@ -27,15 +23,16 @@ pub struct RowDataset {
     row_bytes: usize,
     name: String,
     path: PathBuf,
+    access: Access,
 }
 
 impl RowDataset {
-    pub(super) fn new(dataset: Dataset, name: &str, path: &Path) -> Result<Self> {
+    pub(super) fn new(dataset: Dataset, name: &str, path: &Path, access: Access) -> Result<Self> {
         let shape: Vec<u64> = dataset.shape().into_iter().map(|n| n as u64).collect();
         let element = dataset.dtype().context(|| format!("cannot read the type of {name}"))?.size();
         let row_bytes = element * shape.iter().skip(1).product::<u64>() as usize;
         let (name, path) = (name.to_owned(), path.to_owned());
-        Ok(Self { dataset: ManuallyDrop::new(dataset), shape, row_bytes, name, path })
+        Ok(Self { dataset: ManuallyDrop::new(dataset), shape, row_bytes, name, path, access })
     }
 
     /// Number of rows.
@@ -60,24 +57,29 @@ impl RowDataset {
     /// A run that does not fit the dataset, what HDF5 reports, or a transfer that fell back to
     /// independent writes.
     pub fn write(&self, start: u64, rows: &[u8]) -> Result<()> {
-        let what = || format!("collective write to {} of {} at row {start}", self.name, self.path.display());
-        let memory = self.memory_space(start, rows.len()).context(what)?;
-        let file = self.file_space(start, rows.len()).context(what)?;
-        let transfer = Transfer::collective().context(what)?;
-        let datatype = self.dataset.dtype().context(what)?;
+        let what = || format!("write to {} of {} at row {start}", self.name, self.path.display());
+        match self.access {
+            Access::Alone => self.transfer(start, rows, H5P_DEFAULT).context(what),
+            #[cfg(feature = "engine")]
+            Access::Together(_) => {
+                let transfer = Transfer::collective().context(what)?;
+                self.transfer(start, rows, transfer.id())
+                    .and_then(|()| transfer.check_was_collective())
+                    .context(|| format!("collective {}", what()))
+            }
+        }
+    }
+
+    fn transfer(&self, start: u64, rows: &[u8], plist: hid_t) -> Result<()> {
+        let memory = self.memory_space(start, rows.len())?;
+        let file = self.file_space(start, rows.len())?;
+        let datatype = self.dataset.dtype().context(|| "its type")?;
         // SAFETY: all ids are alive for the call; `rows` holds as many bytes as both spaces select.
         hdf5::h5check(hdf5::sync::sync(|| unsafe {
-            H5Dwrite(self.dataset.id(), datatype.id(), memory.0, file.0, transfer.0, rows.as_ptr().cast())
+            H5Dwrite(self.dataset.id(), datatype.id(), memory.0, file.0, plist, rows.as_ptr().cast())
         }))
-        .context(what)?;
-        match transfer.no_collective_cause().context(what)? {
-            (0, 0) => Ok(()),
-            (local, global) => Err(Error::new(format!(
-                "{}: the transfer was not collective (H5Pget_mpio_no_collective_cause: local {local:#x}, \
-                 global {global:#x})",
-                what()
-            ))),
-        }
+        .context(|| "H5Dwrite")
+        .map(drop)
     }
 
     /// Reads `count` rows from row `start` on. Not collective.
@@ -184,41 +186,5 @@ impl Drop for Space {
     fn drop(&mut self) {
         // SAFETY: the id was made by H5Screate_simple and is closed once.
         hdf5::sync::sync(|| unsafe { H5Sclose(self.0) });
-    }
-}
-
-/// A dataset transfer property list that asks for a collective transfer.
-struct Transfer(hid_t);
-
-impl Transfer {
-    fn collective() -> Result<Self> {
-        // SAFETY: H5P_CLS_DATASET_XFER is the library's own class id, valid once it is open.
-        let id = hdf5::h5check(hdf5::sync::sync(|| unsafe { H5Pcreate(*H5P_CLS_DATASET_XFER) }))
-            .context(|| "H5Pcreate")?;
-        let list = Self(id);
-        // SAFETY: the id is alive as long as `list`.
-        hdf5::h5check(hdf5::sync::sync(|| unsafe {
-            H5Pset_dxpl_mpio(list.0, H5FD_mpio_xfer_t::H5FD_MPIO_COLLECTIVE)
-        }))
-        .context(|| "H5Pset_dxpl_mpio")?;
-        Ok(list)
-    }
-
-    /// Why the last transfer with this list was not collective, on this rank and on any: zero if it was.
-    fn no_collective_cause(&self) -> Result<(u32, u32)> {
-        let (mut local, mut global) = (0, 0);
-        // SAFETY: the id is alive and both pointers are to live u32 values, as the C function asks.
-        hdf5::h5check(hdf5::sync::sync(|| unsafe {
-            H5Pget_mpio_no_collective_cause(self.0, &raw mut local, &raw mut global)
-        }))
-        .context(|| "H5Pget_mpio_no_collective_cause")?;
-        Ok((local, global))
-    }
-}
-
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        // SAFETY: the id was made by H5Pcreate and is closed once.
-        hdf5::sync::sync(|| unsafe { H5Pclose(self.0) });
     }
 }

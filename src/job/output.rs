@@ -23,8 +23,11 @@ use crate::comm::World;
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::Spool;
 use crate::model::{self, Model};
-use crate::plan::{self, Table};
-use crate::store::{Committed, Contents, Digest, Header, Holder, Journal, Replaces, SealedRows, Stage};
+use crate::plan::{self, Kind, Table};
+use crate::store::schema::attr;
+use crate::store::{
+    Committed, Contents, Digest, Fingerprint, Header, Holder, Journal, Replaces, SealedRows, Stage,
+};
 
 /// What every output of a job is run with.
 pub struct OutputJob<'a> {
@@ -310,16 +313,40 @@ pub fn contents<'a>(
         Replaces::Failures { truncated } => truncated,
         Replaces::Nothing | Replaces::Output => 0,
     };
+    let kind = spool.header().kind;
+    let failures = committed.failures.iter().map(|(&row, error)| (row, error.to_string()));
     Ok(Contents {
-        kind: spool.header().kind,
+        kind,
         groups: &header.groups,
         tables,
         blocks: header.blocks(),
         dim: header.dim,
         stored: header.stored,
-        fingerprint: &header.fingerprint,
-        committed,
+        digests: &committed.digests,
+        failures: failures.collect(),
+        num_images: if kind == Kind::ViewSet { num_images(tables, committed) } else { Vec::new() },
         truncated: truncated_before.saturating_add(committed.truncated_texts()),
-        embedded_input: Digest(embedded_input),
+        attributes: attributes(header, Digest(embedded_input)),
     })
+}
+
+/// Of how many views the vector of each row is made, where a row is an asset's set of views.
+fn num_images(tables: &[Table], committed: &Committed) -> Vec<i32> {
+    let planned = tables.iter().flat_map(Table::iter).map(|(_, count)| count);
+    let made = planned.zip(0..).map(|(planned, row)| match committed.failures.get(&row) {
+        None => planned,
+        Some(error) if error.has_vector() => planned.saturating_sub(error.views_left_out()),
+        Some(_) => 0,
+    });
+    made.map(|n| i32::try_from(n).unwrap_or(i32::MAX)).collect()
+}
+
+/// What the file says its vectors depend on.
+fn attributes(header: &Header, embedded_input: Digest) -> Vec<(String, String)> {
+    let Fingerprint { about, parts } = &header.fingerprint;
+    let owned = |(name, value): (&String, &String)| (name.clone(), value.clone());
+    let made =
+        [(attr::FINGERPRINT, header.fingerprint.digest()), (attr::EMBEDDED_INPUT_SHA256, embedded_input)];
+    let made = made.map(|(name, digest)| (name.to_owned(), digest.to_string()));
+    about.iter().chain(parts).map(owned).chain(made).collect()
 }

@@ -78,7 +78,7 @@ fn damaged(stage: &StageReader, header: &Header, share: Vec<Range<u64>>, committ
     let mut runs = Runs::new(share);
     while let Some(block) = runs.next_run(1) {
         let whole = match stage.read(blocks.rows_of(block.clone())) {
-            Ok(rows) => check_digests(&rows, block.clone(), (&blocks, row_bytes), committed).is_ok(),
+            Ok(rows) => check_digests(&rows, block.clone(), (&blocks, row_bytes), &committed.digests).is_ok(),
             // A part of the disk that does not read any more may still be written.
             Err(error) => {
                 tracing::warn!("{error}");

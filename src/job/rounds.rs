@@ -174,7 +174,7 @@ impl Rounds<'_> {
         let mut expected = Committed::default();
         expected.add(record.clone());
         let form = (self.blocks, self.stage.row_bytes());
-        check_digests(&read, blocks, form, &expected).map_err(|block| {
+        check_digests(&read, blocks, form, &expected.digests).map_err(|block| {
             Error::new(format!(
                 "block {block}, written by rank {neighbour}, was read back by rank {} with other bytes than \
                  were written",

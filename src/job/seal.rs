@@ -8,11 +8,11 @@ use super::shared_file;
 use super::stop::{Stop, Why};
 use crate::comm::World;
 use crate::error::{Error, Exit, Result};
-use crate::h5::ParallelFile;
+use crate::h5::{Access, RowFile};
 use crate::plan;
 use crate::store::{
     Compression, Contents, Embeddings, OutputPaths, SealedFile, StageFile, StageReader, Stages, StoredRows,
-    check_digests, remove, rename_durably, save_metadata, sealed_fingerprint, verify_tables,
+    check_digests, remove, rename_durably, save_metadata, verify_tables,
 };
 
 /// A rank reads, checks and compresses about so many bytes between two collective calls.
@@ -30,7 +30,7 @@ pub fn seal(
     compression: Compression,
     stop: &Stop,
 ) -> Result<()> {
-    let missing = contents.blocks.count() - contents.committed.digests.len() as u64;
+    let missing = contents.blocks.count() - contents.digests.len() as u64;
     if missing > 0 {
         return Err(Error::new(format!(
             "{missing} of {} blocks of {} are not committed yet",
@@ -74,7 +74,8 @@ impl Sealer<'_> {
         self.check_stages()?;
         let stages = Stages::new(self.stages, &self.contents.blocks, self.contents.shape());
         shared_file::create(world, tmp)?;
-        let create = SealedFile::create(tmp, self.contents, compression, world.raw(), world.is_root());
+        let form = (&self.contents.shape(), self.contents.blocks.block_rows());
+        let create = SealedFile::create(tmp, form, compression, self.access(), world.is_root());
         let sealed = world.settle(create)?;
         self.each_piece("seal", world.rank(), |blocks| {
             let rows = world.agree(self.read_checked(&stages, blocks))?;
@@ -99,7 +100,7 @@ impl Sealer<'_> {
         };
         world.agree(if world.is_root() { save() } else { Ok(()) })?;
         shared_file::check(world, partial)?;
-        let adopted = SealedFile::adopt(partial, self.contents, world.raw(), world.is_root());
+        let adopted = SealedFile::adopt(partial, self.contents, self.access(), world.is_root());
         let sealed = world.settle(adopted)?;
         world.settle(sealed.complete(self.contents))?;
         self.verify(partial)?;
@@ -116,9 +117,10 @@ impl Sealer<'_> {
         shared_file::check(self.world, path)?;
         let damaged = |error: Error| error.exit(Exit::Damaged).hint(self.what_to_do_about_damage(path));
         // First, on one rank: it opens the file, which fails on all of them together or not at all.
-        let tables = if self.world.is_root() { self.verify_tables(path).map_err(damaged) } else { Ok(()) };
+        let tables =
+            if self.world.is_root() { verify_tables(path, self.contents).map_err(damaged) } else { Ok(()) };
         self.world.agree(tables)?;
-        let file = self.world.settle(ParallelFile::open_read(path, self.world.raw()).map_err(damaged))?;
+        let file = self.world.settle(RowFile::open_read(path, self.access()).map_err(damaged))?;
         let embeddings = Embeddings::open(&file, &self.contents.shape()).map_err(damaged);
         let embeddings = self.world.settle(embeddings)?;
         let neighbour = (self.world.rank() + 1) % self.world.size();
@@ -135,13 +137,8 @@ impl Sealer<'_> {
         self.world.agree(file.finish())
     }
 
-    fn verify_tables(&self, path: &Path) -> Result<()> {
-        verify_tables(path, self.contents)?;
-        let fingerprint = self.contents.fingerprint;
-        match fingerprint.differences(&sealed_fingerprint(path, fingerprint)?).first() {
-            None => Ok(()),
-            Some(difference) => Err(Error::new(format!("{}: attribute {difference}", path.display()))),
-        }
+    fn access(&self) -> Access {
+        Access::Together(self.world.raw())
     }
 
     /// Gives the verified file the output's name.
@@ -166,7 +163,7 @@ impl Sealer<'_> {
         file: impl Fn(u64) -> &'f Path,
     ) -> Result<StoredRows> {
         let form = (&self.contents.blocks, self.contents.shape().row_bytes());
-        match check_digests(&rows, run, form, self.contents.committed) {
+        match check_digests(&rows, run, form, self.contents.digests) {
             Ok(()) => Ok(rows),
             Err(block) => {
                 let (rows, path) = (self.contents.blocks.range(block), file(block));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::schema::{self, StoredType};
 use super::stored_rows::StoredRows;
 use crate::error::{Error, Result};
-use crate::h5::{Layout, ParallelFile, RowDataset};
+use crate::h5::{Layout, RowDataset, RowFile};
 use crate::plan::RowGroup;
 
 /// Which rows a file has, and of which form.
@@ -55,7 +55,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// What HDF5 reports.
-    pub(super) fn create(file: &ParallelFile, shape: &RowsShape<'_>, layout: Layout) -> Result<Self> {
+    pub(super) fn create(file: &RowFile, shape: &RowsShape<'_>, layout: Layout) -> Result<Self> {
         for group in shape.groups.iter().filter(|group| !group.name.is_empty()) {
             file.create_group(&group.name)?;
         }
@@ -68,7 +68,8 @@ impl Embeddings {
     ///
     /// # Errors
     /// What HDF5 reports; a dataset of another shape.
-    pub fn open(file: &ParallelFile, shape: &RowsShape<'_>) -> Result<Self> {
+    #[cfg(feature = "engine")]
+    pub fn open(file: &RowFile, shape: &RowsShape<'_>) -> Result<Self> {
         let row_bytes = shape.row_bytes();
         Self::of_each(shape, |path, rows| {
             let dataset = file.open_rows(path)?;
@@ -91,12 +92,14 @@ impl Embeddings {
     }
 
     /// Bytes of one row as stored.
+    #[cfg(feature = "engine")]
     pub(super) fn row_bytes(&self) -> usize {
         self.row_bytes
     }
 
     /// What it holds of each group, and where that begins in the file, in bytes: nowhere where it is in chunks, or
     /// nothing.
+    #[cfg(feature = "engine")]
     pub(super) fn places(&self) -> impl Iterator<Item = (Range<u64>, Option<u64>)> {
         self.parts.iter().map(|part| (part.rows.clone(), part.dataset.offset()))
     }
@@ -125,6 +128,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// Rows that are not there, or what HDF5 reports, e.g. a chunk that does not inflate.
+    #[cfg(feature = "engine")]
     pub fn read(&self, rows: Range<u64>) -> Result<StoredRows> {
         let mut bytes = Vec::with_capacity((rows.end - rows.start) as usize * self.row_bytes);
         for part in &self.parts {

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "engine")]
 mod adopt;
+#[cfg(feature = "engine")]
+mod check;
 mod digest;
 mod disk;
-#[cfg(feature = "engine")]
+mod draft;
 mod embeddings;
 #[cfg(feature = "engine")]
 mod fingerprint;
@@ -13,10 +15,10 @@ mod journal;
 #[cfg(feature = "engine")]
 mod lock;
 mod open;
+mod parallel;
 mod paths;
 mod reader;
 pub mod schema;
-#[cfg(feature = "engine")]
 mod seal;
 #[cfg(feature = "engine")]
 mod sealed_rows;
@@ -24,26 +26,32 @@ mod sealed_rows;
 mod stage;
 #[cfg(feature = "engine")]
 mod stages;
-#[cfg(feature = "engine")]
 mod stored_rows;
 mod table;
+mod vectors;
 mod verify;
+mod writer;
 
 pub use digest::Digest;
 pub use disk::{DiskNeed, FileShape, GroupShape, Space};
+pub use draft::Draft;
+pub use parallel::{cores, in_order};
 pub use paths::{OutputPaths, remove, rename_durably};
 pub use reader::{Reader, Summary};
 pub use schema::{Compression, StoredType};
+pub use seal::Contents;
 pub use table::{Asset, Assets, FailedItem, FailedItems};
 pub use verify::{Report, verify};
+pub use writer::{NewFile, NewRow, Writer};
 #[cfg(feature = "engine")]
 pub use {
     adopt::{restore_metadata, save_metadata},
+    check::check_digests,
     embeddings::{Embeddings, RowsShape},
     fingerprint::{Fingerprint, sealed_fingerprint},
     journal::{Committed, Entry, Failure, Header, Journal, Record, Replaces, read_journal},
     lock::{Holder, Lock, PlanUse, SharedLock},
-    seal::{Contents, SealedFile, check_digests},
+    seal::SealedFile,
     sealed_rows::SealedRows,
     stage::{Stage, StageReader},
     stages::{StageFile, Stages},

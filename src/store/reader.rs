@@ -9,38 +9,31 @@ use half::f16;
 use hdf5::filters::Filter;
 use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, Group, H5Type};
-use ndarray::{Array2, s};
+use ndarray::Array2;
 
 #[cfg(feature = "engine")]
 use super::Digest;
 use super::open::{self, Opening, read_integer, read_string};
 use super::schema::{self, StoredType, attr};
 use super::table::{Asset, Assets, FailedItem, FailedItems, NumImages, Records};
+use super::vectors::Vectors;
 use crate::error::{Context, Error, Exit, Result};
 
 /// A sealed file; of one with groups, one of them: rows are numbered within it.
 ///
-/// Tables are read with positioned reads, vectors through HDF5; a chunk that holds the wanted rows is
-/// all that gets decompressed.
+/// Tables are read with positioned reads; of vectors, a chunk that holds wanted rows is all that gets
+/// decompressed. Any number of threads may read at once.
 pub struct Reader {
     path: PathBuf,
     name: String,
     root: Group,
     group: Group,
-    embeddings: Dataset,
-    stored: StoredType,
-    shape: [usize; 2],
+    vectors: Vectors,
     assets: Assets,
     num_images: Option<NumImages>,
     failures: FailedItems,
     digests: Records,
     block_rows: u64,
-}
-
-/// Rows as they are stored.
-pub(super) enum RawRows {
-    F32(Array2<f32>),
-    F16(Array2<f16>),
 }
 
 /// What `info` shows of a file, or of one of its groups.
@@ -99,7 +92,6 @@ impl Reader {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    #[cfg(feature = "engine")]
     pub(super) fn open_unnamed(path: &Path, group: &str) -> Result<Self> {
         OpenFile::open(path)?.reader(group)
     }
@@ -116,17 +108,17 @@ impl Reader {
 
     /// Rows of `/embeddings`.
     pub fn n_rows(&self) -> u64 {
-        self.shape[0] as u64
+        self.vectors.shape[0] as u64
     }
 
     /// Length of a vector.
     pub fn dim(&self) -> usize {
-        self.shape[1]
+        self.vectors.shape[1]
     }
 
     /// How vectors are stored.
     pub fn stored(&self) -> StoredType {
-        self.stored
+        self.vectors.stored
     }
 
     /// The table of assets.
@@ -157,10 +149,10 @@ impl Reader {
     /// # Errors
     /// Rows that are not there, or a chunk that does not decompress.
     pub fn rows(&self, rows: Range<u64>) -> Result<Array2<f32>> {
-        Ok(match self.stored_rows(rows)? {
-            RawRows::F32(rows) => rows,
-            RawRows::F16(rows) => rows.mapv(f16::to_f32),
-        })
+        let shape = ((rows.end.saturating_sub(rows.start)) as usize, self.dim());
+        let bytes = self.stored_rows(rows)?;
+        let values = values(&bytes, self.stored());
+        Array2::from_shape_vec(shape, values).map_err(|error| Error::new(error.to_string()).exit(Exit::Bug))
     }
 
     /// What failed of these rows, those of which something did. They have no vector, unless they are made
@@ -201,20 +193,20 @@ impl Reader {
             has_views: self.assets.has_views(),
             n_images: self.num_images.as_ref().map(NumImages::sum).transpose()?,
             dim: self.dim(),
-            stored: self.stored,
-            compression: compression(&self.embeddings.filters()),
-            chunk_rows: self.embeddings.chunk().and_then(|chunk| chunk.first().copied()),
+            stored: self.stored(),
+            compression: compression(&self.vectors.dataset.filters()),
+            chunk_rows: self.vectors.chunk_rows(),
             block_rows: self.block_rows,
             file_bytes,
-            vector_bytes: self.n_rows() * (self.dim() * self.stored.size_bytes()) as u64,
-            vector_bytes_stored: self.embeddings.storage_size(),
+            vector_bytes: self.n_rows() * (self.dim() * self.stored().size_bytes()) as u64,
+            vector_bytes_stored: self.vectors.dataset.storage_size(),
             failures,
             provenance: provenance(&self.root),
         })
     }
 
-    /// Rows as they are stored, for their digest.
-    pub(super) fn stored_rows(&self, rows: Range<u64>) -> Result<RawRows> {
+    /// Rows as they are stored, of which digests are made.
+    pub(super) fn stored_rows(&self, rows: Range<u64>) -> Result<Vec<u8>> {
         let count = self.n_rows();
         if rows.end > count || rows.start > rows.end {
             let about = self.about();
@@ -223,15 +215,7 @@ impl Reader {
                 rows.start, rows.end
             )));
         }
-        match self.stored {
-            StoredType::F32 => self.slice(rows).map(RawRows::F32),
-            StoredType::F16 => self.slice(rows).map(RawRows::F16),
-        }
-    }
-
-    fn slice<T: H5Type>(&self, rows: Range<u64>) -> Result<Array2<T>> {
-        let range = rows.start as usize..rows.end as usize;
-        self.embeddings.read_slice_2d(s![range, ..]).map_err(|error| {
+        self.vectors.read(rows.clone()).map_err(|error| {
             let path = self.path.display();
             Error::new(format!("{}: rows {} to {} do not read: {error}", self.about(), rows.start, rows.end))
                 .hint(format!("`hyperslab verify {path}` lists all that is wrong"))
@@ -246,8 +230,8 @@ impl Reader {
     }
 
     /// Rows that are read together: those of a chunk, or 1 where there are none.
-    pub(super) fn chunk_rows(&self) -> u64 {
-        self.embeddings.chunk().and_then(|chunk| chunk.first().copied()).unwrap_or(1).max(1) as u64
+    pub fn chunk_rows(&self) -> u64 {
+        self.vectors.chunk_rows().unwrap_or(1).max(1) as u64
     }
 
     /// One digest per block.
@@ -269,7 +253,6 @@ impl Reader {
     }
 
     /// A string attribute of the root.
-    #[cfg(feature = "engine")]
     pub(super) fn root_string(&self, name: &str) -> Result<String> {
         read_string(&self.root, name)
     }
@@ -288,6 +271,20 @@ impl Reader {
     pub(super) fn digest_attribute(&self, name: &str) -> Result<String> {
         let digests = self.group.dataset(schema::DIGESTS).context(|| "/digests")?;
         read_string(&digests, name)
+    }
+}
+
+/// Stored values as float32.
+pub(super) fn values(bytes: &[u8], stored: StoredType) -> Vec<f32> {
+    match stored {
+        StoredType::F32 => {
+            let (values, _) = bytes.as_chunks();
+            values.iter().map(|value| f32::from_le_bytes(*value)).collect()
+        }
+        StoredType::F16 => {
+            let (values, _) = bytes.as_chunks();
+            values.iter().map(|value| f16::from_le_bytes(*value).to_f32()).collect()
+        }
     }
 }
 
@@ -318,11 +315,12 @@ impl<'a> OpenFile<'a> {
         let opening = self.opening();
         let (root, group) = opening.group(&self.hdf5, name)?;
         let embeddings = opening.dataset(&group, schema::EMBEDDINGS)?;
-        let (stored, shape) = opening.vectors(&embeddings)?;
+        let form = opening.vectors(&embeddings)?;
+        let vectors = Vectors::new(embeddings, form, &self.raw);
 
         let (dataset, layout) = opening.table(&group)?;
         let records = self.records(&dataset, &layout.descriptor(), layout.record_bytes())?;
-        let assets = Assets { records, layout, n_rows: shape[0] as u64 };
+        let assets = Assets { records, layout, n_rows: vectors.shape[0] as u64 };
 
         let num_images = match opening.num_images(&group)? {
             Some((dataset, element)) => {
@@ -340,20 +338,7 @@ impl<'a> OpenFile<'a> {
         let block_rows = opening.block_rows(&dataset)?;
 
         let (path, name) = (self.path.to_owned(), name.to_owned());
-        Ok(Reader {
-            path,
-            name,
-            root,
-            group,
-            embeddings,
-            stored,
-            shape,
-            assets,
-            num_images,
-            failures,
-            digests,
-            block_rows,
-        })
+        Ok(Reader { path, name, root, group, vectors, assets, num_images, failures, digests, block_rows })
     }
 
     /// The records of a contiguous dataset.

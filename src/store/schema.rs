@@ -72,9 +72,13 @@ pub mod attr {
     /// String (hex), root: SHA-256 of the captions, or of the paths and sizes of the views, that the rows outside
     /// `/failures` are made from. It stays the same where failed items alone are mended.
     pub const EMBEDDED_INPUT_SHA256: &str = "embedded_input_sha256";
+    /// String (hex), root: see `store::Fingerprint`.
+    pub const FINGERPRINT: &str = "fingerprint";
+    /// String, root: the model, as people know it.
+    pub const MODEL_NAME: &str = "model_name";
     /// Strings, root: what the vectors depend on, in the order `info` shows them.
     pub const PROVENANCE: [&str; 12] = [
-        "model_name",
+        MODEL_NAME,
         "model_commit",
         "weights_sha256",
         "tokenizer_sha256",
@@ -83,7 +87,7 @@ pub mod attr {
         "program",
         "device_model",
         "libtorch",
-        "fingerprint",
+        FINGERPRINT,
         "plan_sha256",
         EMBEDDED_INPUT_SHA256,
     ];

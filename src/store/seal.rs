@@ -9,15 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::Digest;
 use super::embeddings::{Embeddings, RowsShape};
-use super::fingerprint::Fingerprint;
-use super::journal::Committed;
 use super::schema::{
     self, AssetRecord, Compression, FailureLayout, FailureRecord, StoredType, TableLayout, attr, path_in,
 };
 use super::stored_rows::StoredRows;
-use crate::comm::RawComm;
-use crate::error::{Context, ItemError, Result};
-use crate::h5::{Layout, Object, ParallelFile};
+use crate::error::{Context, Result};
+use crate::h5::{Access, Layout, Object, RowFile};
 use crate::plan::{Blocks, Kind, RowGroup, Table, chunk_rows};
 
 /// Tables are written in pieces of about this size, to bound memory at tens of millions of assets.
@@ -35,12 +32,16 @@ pub struct Contents<'a> {
     pub blocks: Blocks,
     pub dim: u64,
     pub stored: StoredType,
-    pub fingerprint: &'a Fingerprint,
-    pub committed: &'a Committed,
+    /// Of each block.
+    pub digests: &'a BTreeMap<u64, Digest>,
+    /// What failed, by row.
+    pub failures: BTreeMap<u64, String>,
+    /// Of how many views the vector of each row is made; of files of view sets.
+    pub num_images: Vec<i32>,
     /// Texts that had more tokens than the model takes.
     pub truncated: u64,
-    /// See [`attr::EMBEDDED_INPUT_SHA256`].
-    pub embedded_input: Digest,
+    /// Strings of the root: what the vectors depend on.
+    pub attributes: Vec<(String, String)>,
 }
 
 impl<'a> Contents<'a> {
@@ -49,22 +50,19 @@ impl<'a> Contents<'a> {
         RowsShape { groups: self.groups, rows: 0..self.blocks.rows(), dim: self.dim, stored: self.stored }
     }
 
-    fn each_group(&self) -> impl Iterator<Item = GroupContents<'a>> {
+    fn each_group(&self) -> impl Iterator<Item = GroupContents<'_>> {
         let parts = self.groups.iter().zip(self.tables).enumerate();
         parts.map(|(number, (group, table))| {
             let rows = self.blocks.rows_of_group(number);
-            let failures = self.committed.failures.range(rows.clone());
+            let failures = self.failures.range(rows.clone());
+            let digests = self.digests.range(self.blocks.blocks_of_group(number));
             GroupContents {
                 name: &group.name,
                 kind: self.kind,
                 table,
-                failures: failures.map(|(&row, error)| (row - rows.start, error)).collect(),
-                digests: self
-                    .committed
-                    .digests
-                    .range(self.blocks.blocks_of_group(number))
-                    .map(|(_, d)| d)
-                    .collect(),
+                failures: failures.map(|(&row, reason)| (row - rows.start, reason.as_str())).collect(),
+                num_images: self.num_images.get(rows.start as usize..rows.end as usize).unwrap_or_default(),
+                digests: digests.map(|(_, digest)| digest).collect(),
                 rows: group.rows,
             }
         })
@@ -76,8 +74,9 @@ struct GroupContents<'a> {
     name: &'a str,
     kind: Kind,
     table: &'a Table,
-    /// By row.
-    failures: BTreeMap<u64, &'a ItemError>,
+    /// By row, in order.
+    failures: Vec<(u64, &'a str)>,
+    num_images: &'a [i32],
     /// Of each block.
     digests: Vec<&'a Digest>,
     rows: u64,
@@ -87,16 +86,6 @@ impl GroupContents<'_> {
     fn counts(&self) -> Counts {
         let (assets, failed) = (self.table.len() as u64, self.failures.len() as u64);
         Counts { rows: self.rows, assets, failed }
-    }
-
-    /// Of how many views the vector of an asset is made.
-    fn num_images(&self, asset: u64) -> u32 {
-        let planned = self.table.count(asset as usize);
-        match self.failures.get(&asset) {
-            None => planned,
-            Some(error) if error.has_vector() => planned.saturating_sub(error.views_left_out()),
-            Some(_) => 0,
-        }
     }
 }
 
@@ -108,36 +97,35 @@ struct Counts {
     failed: u64,
 }
 
-/// The file that becomes the output, open on all ranks.
+/// The file that becomes the output.
 pub struct SealedFile {
-    file: ParallelFile,
+    file: RowFile,
     rows: Embeddings,
     /// Whether this rank writes what exists once.
     is_root: bool,
 }
 
 impl SealedFile {
-    /// Creates it with room for all rows: chunked, shuffled and deflated, or contiguous. Collective.
+    /// Creates it with room for all rows: chunked, shuffled and deflated, or contiguous. `is_root` on the one rank
+    /// that writes what exists once. Collective.
     ///
     /// # Errors
     /// What HDF5 reports.
     pub fn create(
         path: &Path,
-        what: &Contents<'_>,
+        (shape, block_rows): (&RowsShape<'_>, u64),
         compression: Compression,
-        comm: RawComm,
+        access: Access,
         is_root: bool,
     ) -> Result<Self> {
-        let shape = what.shape();
         let layout = match compression {
             Compression::None => Layout::Contiguous,
             Compression::Gzip(gzip) => {
-                let rows = chunk_rows(what.blocks.block_rows(), shape.row_bytes() as u64);
-                Layout::Chunked { rows, gzip }
+                Layout::Chunked { rows: chunk_rows(block_rows, shape.row_bytes() as u64), gzip }
             }
         };
-        let file = ParallelFile::create(path, comm)?;
-        let rows = Embeddings::create(&file, &shape, layout)?;
+        let file = RowFile::create(path, access)?;
+        let rows = Embeddings::create(&file, shape, layout)?;
         Ok(Self { file, rows, is_root })
     }
 
@@ -145,8 +133,9 @@ impl SealedFile {
     ///
     /// # Errors
     /// What HDF5 reports.
-    pub fn adopt(stage: &Path, what: &Contents<'_>, comm: RawComm, is_root: bool) -> Result<Self> {
-        let file = ParallelFile::open(stage, comm)?;
+    #[cfg(feature = "engine")]
+    pub fn adopt(stage: &Path, what: &Contents<'_>, access: Access, is_root: bool) -> Result<Self> {
+        let file = RowFile::open(stage, access)?;
         let rows = Embeddings::open(&file, &what.shape())?;
         Ok(Self { file, rows, is_root })
     }
@@ -177,12 +166,9 @@ impl SealedFile {
         if !what.kind.has_views() {
             self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, what.truncated)?;
         }
-        for (name, value) in what.fingerprint.about.iter().chain(&what.fingerprint.parts) {
+        for (name, value) in &what.attributes {
             self.write_text(Object::Group(""), name, value)?;
         }
-        self.write_text(Object::Group(""), "fingerprint", &what.fingerprint.digest().to_string())?;
-        let embedded_input = what.embedded_input.to_string();
-        self.write_text(Object::Group(""), attr::EMBEDDED_INPUT_SHA256, &embedded_input)?;
         self.file.flush()?;
         self.rows.close();
         self.file.finish()
@@ -242,13 +228,12 @@ impl SealedFile {
         let path = path_in(group.name, schema::NUM_IMAGES);
         let ty = TypeDescriptor::Integer(IntSize::U4);
         self.write_records(&path, &ty, group.table.len() as u64, |asset, out| {
-            out.extend((group.num_images(asset) as i32).to_le_bytes());
+            out.extend(group.num_images.get(asset as usize).copied().unwrap_or_default().to_le_bytes());
         })
     }
 
     fn write_failures(&self, group: &GroupContents<'_>) -> Result<Digest> {
-        let failures: Vec<(u64, String)> =
-            group.failures.iter().map(|(&row, error)| (row, error.to_string())).collect();
+        let failures = &group.failures;
         let longest = failures.iter().map(|(_, reason)| reason.len()).max().unwrap_or(0);
         let id_bytes = group.table.longest_id().max(1);
         let layout = FailureLayout { id_bytes, reason_bytes: longest.clamp(1, REASON_BYTES_MAX) };
@@ -310,58 +295,5 @@ impl SealedFile {
         // A string type has at least one byte.
         bytes.resize(bytes.len().max(1), 0);
         self.file.write_attribute(object, name, &TypeDescriptor::FixedUnicode(bytes.len()), &bytes)
-    }
-}
-
-/// Whether `rows`, those of the run `run` of blocks, have the digests that the journal holds for them; the
-/// first block that has not, otherwise.
-///
-/// # Errors
-/// The number of the block whose bytes differ.
-pub fn check_digests(
-    rows: &StoredRows,
-    run: Range<u64>,
-    (blocks, row_bytes): (&Blocks, usize),
-    committed: &Committed,
-) -> std::result::Result<(), u64> {
-    let mut rest = &rows.bytes[..];
-    for block in run {
-        let range = blocks.range(block);
-        let bytes = (range.end - range.start) as usize * row_bytes;
-        let (bytes, after) = rest.split_at_checked(bytes).ok_or(block)?;
-        if committed.digests.get(&block) != Some(&Digest::of(bytes)) {
-            return Err(block);
-        }
-        rest = after;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_are_those_of_each_block_whatever_its_length() {
-        const ROW_BYTES: usize = 3;
-        let blocks = Blocks::of_groups([5, 1, 4], 2);
-        let bytes: Vec<u8> = (0..10 * ROW_BYTES as u8).collect();
-        let of =
-            |rows: Range<u64>| bytes[rows.start as usize * ROW_BYTES..rows.end as usize * ROW_BYTES].to_vec();
-        let digests = (0..blocks.count()).map(|block| (block, Digest::of(&of(blocks.range(block)))));
-        let committed = Committed { digests: digests.collect(), ..Committed::default() };
-        let check = |run: Range<u64>, change: &dyn Fn(&mut Vec<u8>)| {
-            let rows = blocks.rows_of(run.clone());
-            let mut rows = StoredRows { start: rows.start, bytes: of(rows) };
-            change(&mut rows.bytes);
-            check_digests(&rows, run, (&blocks, ROW_BYTES), &committed)
-        };
-        for run in [0..0, 0..6, 1..4, 2..3, 5..6] {
-            assert_eq!(check(run.clone(), &|_| {}), Ok(()), "{run:?}");
-        }
-        // Row 5 is the one of the second group, block 3.
-        assert_eq!(check(1..6, &|bytes| bytes[3 * ROW_BYTES] ^= 1), Err(3));
-        assert_eq!(check(0..6, &|bytes| bytes.truncate(9 * ROW_BYTES)), Err(5));
-        assert_eq!(check(6..7, &|_| {}), Err(6), "there is no such block");
     }
 }

@@ -16,11 +16,11 @@ use super::schema;
 use super::stored_rows::StoredRows;
 use crate::comm::RawComm;
 use crate::error::{Context, Error, Exit, Result};
-use crate::h5::{Layout, ParallelFile};
+use crate::h5::{Access, Layout, RowFile};
 
 /// The stage, open on all ranks.
 pub struct Stage {
-    file: ParallelFile,
+    file: RowFile,
     rows: Embeddings,
     reader: StageReader,
 }
@@ -32,7 +32,7 @@ impl Stage {
     /// # Errors
     /// What the file system or HDF5 reports, e.g. that the disk cannot hold it.
     pub fn create(path: &Path, shape: &RowsShape<'_>, comm: RawComm, is_root: bool) -> Result<Self> {
-        let file = ParallelFile::create(path, comm)?;
+        let file = RowFile::create(path, Access::Together(comm))?;
         let rows = Embeddings::create(&file, shape, Layout::Contiguous)?;
         file.flush()?;
         let stage = Self::new(file, rows, path)?;
@@ -47,12 +47,12 @@ impl Stage {
     /// # Errors
     /// No such file, or one of another shape or size.
     pub fn open(path: &Path, shape: &RowsShape<'_>, comm: RawComm) -> Result<Self> {
-        let file = ParallelFile::open(path, comm)?;
+        let file = RowFile::open(path, Access::Together(comm))?;
         let rows = Embeddings::open(&file, shape).map_err(|error| another_stage(path, &error))?;
         Self::new(file, rows, path)
     }
 
-    fn new(file: ParallelFile, rows: Embeddings, path: &Path) -> Result<Self> {
+    fn new(file: RowFile, rows: Embeddings, path: &Path) -> Result<Self> {
         let reader = StageReader::new(rows.places(), rows.row_bytes(), path)?;
         Ok(Self { file, rows, reader })
     }

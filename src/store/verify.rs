@@ -10,9 +10,7 @@ use super::Digest;
 use super::reader::Reader;
 use super::schema::{NUM_IMAGES, NUM_IMAGES_BYTES, attr, i32_le};
 use super::table::{Assets, FailedItems, NumImages};
-use crate::error::Result;
-#[cfg(feature = "engine")]
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Result};
 use blocks::check_blocks;
 
 /// Findings of one kind that are listed; the others are counted.
@@ -69,7 +67,7 @@ pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report>
         report.take(group, "table", check_table(reader)?);
         report.take(group, "/num_images", check_num_images(reader)?);
         report.take(group, "/failures", check_failures(reader)?);
-        let mut progress = |done, _| progress(before + done, n_rows);
+        let mut progress = |done| progress(before + done, n_rows);
         report.take(group, "/embeddings", check_blocks(reader, n_blocks, &mut progress)?);
     }
     Ok(report)
@@ -80,7 +78,6 @@ pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report>
 ///
 /// # Errors
 /// The first thing that is wrong.
-#[cfg(feature = "engine")]
 pub fn verify_tables(path: &Path, expected: &super::Contents<'_>) -> Result<()> {
     let damaged = |error: Error| error.exit(Exit::Damaged);
     let mut report = Report::default();
@@ -92,18 +89,30 @@ pub fn verify_tables(path: &Path, expected: &super::Contents<'_>) -> Result<()> 
         report.take(&group.name, "table", check_table(&reader)?);
         report.take(&group.name, "/num_images", check_num_images(&reader)?);
         report.take(&group.name, "/failures", check_failures(&reader)?);
-        let expected = expected.committed.digests.range(blocks).map(|(_, digest)| digest);
+        let expected = expected.digests.range(blocks).map(|(_, digest)| digest);
         report.take(&group.name, "/digests", check_committed(&reader, expected)?);
         readers.push(reader);
     }
     report.take("", "attributes", check_sums(&readers));
+    report.take("", "attributes", check_texts(&readers, &expected.attributes));
     match report.findings.into_iter().next() {
         None => Ok(()),
         Some(finding) => Err(damaged(Error::new(format!("{}: {finding}", path.display())))),
     }
 }
 
-#[cfg(feature = "engine")]
+/// The strings of the root are those that were written.
+fn check_texts(readers: &[Reader], expected: &[(String, String)]) -> Findings {
+    let mut findings = Findings::default();
+    for (name, value) in expected {
+        let found = readers.first().and_then(|reader| reader.root_string(name).ok());
+        findings.add_if(found.as_ref() != Some(value), || {
+            format!("{name} is {}, expected {value}", found.as_deref().unwrap_or("missing"))
+        });
+    }
+    findings
+}
+
 fn check_committed<'a>(reader: &Reader, mut expected: impl Iterator<Item = &'a Digest>) -> Result<Findings> {
     let mut findings = Findings::default();
     let digests = reader.digests();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::finding::Finding;
 use crate::comm::World;
 use crate::error::{Error, Exit, Result};
-use crate::h5::{Layout, ParallelFile};
+use crate::h5::{Access, Layout, RowFile};
 use crate::job::shared_file;
 use crate::plan::RowGroup;
 use crate::store::schema::{EMBEDDINGS, StoredType};
@@ -128,7 +128,7 @@ fn stage(world: &World, path: &Path, plan: &Plan) -> Result<f64> {
 fn chunked(world: &World, path: &Path, plan: &Plan) -> Result<()> {
     let rows = (plan.rows / CHUNKED_PART / CHUNK_ROWS).max(1) * CHUNK_ROWS;
     shared_file::create(world, path)?;
-    let file = world.agree(ParallelFile::create(path, world.raw()))?;
+    let file = world.agree(RowFile::create(path, Access::Together(world.raw())))?;
     let float = TypeDescriptor::Float(FloatSize::U4);
     let layout = Layout::Chunked { rows: CHUNK_ROWS, gzip: 4 };
     let shape = [rows * world.size() as u64, DIM];
@@ -139,7 +139,7 @@ fn chunked(world: &World, path: &Path, plan: &Plan) -> Result<()> {
     world.agree(file.flush())?;
     world.agree(file.finish())?;
 
-    let file = world.agree(ParallelFile::open_read(path, world.raw()))?;
+    let file = world.agree(RowFile::open_read(path, Access::Together(world.raw())))?;
     let dataset = world.agree(file.open_rows(EMBEDDINGS))?;
     let expected = plan.rows_of(neighbour(world), rows);
     // A chunk that does not inflate shows damage too.
