@@ -29,7 +29,7 @@ FUZZ_TARGETS := $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets
 FUZZ_FLAGS := -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=256
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test test-mpich soak fuzz lint reader linkage image
+.PHONY: help setup build demo test test-mpich soak fuzz bench-read lint reader linkage image
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +70,9 @@ fuzz: setup ## fuzz each parser for FUZZ_SECONDS (not part of make test)
 	trap 'rm -rf "$$TMPDIR"' EXIT; for target in $(FUZZ_TARGETS); do \
 	    cargo +nightly fuzz run --features engine $$target -- $(FUZZ_FLAGS) -max_total_time=$(FUZZ_SECONDS); \
 	done
+
+bench-read: build ## reading by id beside h5py and NumPy, at 2 million vectors (17 GB in target/bench)
+	/usr/bin/python3 benches/read.py
 
 lint: setup ## format and clippy
 	@$(call component,fmt,rustfmt)

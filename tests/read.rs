@@ -1,5 +1,6 @@
 //! Reading sealed files that h5py wrote (`fixtures_h5/make.py`): as they are, and damaged.
 
+mod copy;
 mod qwen;
 
 use std::fs;

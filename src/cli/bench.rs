@@ -2,6 +2,7 @@
 
 pub(super) mod decode;
 mod plan;
+mod read;
 
 use clap::{Args, Subcommand};
 
@@ -18,6 +19,7 @@ pub struct BenchArgs {
 pub enum What {
     Plan(plan::BenchPlanArgs),
     Decode(decode::BenchDecodeArgs),
+    Read(read::BenchReadArgs),
 }
 
 /// Runs a measurement; `compute` runs those that need a model.
@@ -27,6 +29,7 @@ pub enum What {
 pub fn run(args: &BenchArgs, compute: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
     match &args.what {
         What::Plan(args) => plan::run(args),
+        What::Read(args) => read::run(args),
         What::Decode(_) => compute(),
     }
 }

@@ -1,23 +1,22 @@
 //! `hyperslab get`: vectors by asset id.
 
 use std::io::{self, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use ndarray::ArrayView1;
 use serde::Serialize;
 
-use super::npy::NpyWriter;
-use super::out::{Stop, count, note, to_stdout};
-use crate::error::{Error, Exit, Result};
-use crate::input::IdMap;
+use super::out::{Stop, count, to_stdout};
+use super::rows_out::{RowFiles, write_all};
+use super::select::{SelectArgs, Wanted};
+use crate::error::{Exit, Result};
 use crate::store::Reader;
 
 /// Components shown of a vector.
 const HEAD: usize = 6;
-/// Ids proposed for one that is not there.
-const PROPOSED_MAX: u64 = 3;
+/// Values in memory at a time, about: 64 MiB of float32.
+const WINDOW_VALUES: u64 = 16 << 20;
 
 /// Vectors by asset id
 ///
@@ -34,135 +33,66 @@ Examples:
   hyperslab get qwen_text_embeddings.h5 --group english chair_0001
   hyperslab get siglip_text_embeddings.h5 chair_0001 --json | jq -c .vector
   hyperslab get siglip_text_embeddings.h5 0/10002 --id-map index_to_objaverse.json
-  hyperslab get siglip_image_embeddings.h5 0/10002 --npy views.npy")]
+  hyperslab get siglip_image_embeddings.h5 0/10002 --npy views.npy
+  hyperslab get siglip_text_embeddings.h5 --ids wanted.txt --h5 wanted.h5
+  cut -f1 hits.tsv | hyperslab get siglip_text_embeddings.h5 --ids - --json")]
 pub struct GetArgs {
     /// The file
     pub file: PathBuf,
-    /// Asset ids; ID#N is the view number N of an asset, from 0
-    #[arg(value_name = "ID", required = true)]
-    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
     /// In a file with several groups, which one
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
-    /// A JSON object of indices and paths of Objaverse: an asset is then found by its index and by its uid,
-    /// whichever is stored
-    #[arg(long, env = "HYPERSLAB_ID_MAP", value_name = "FILE")]
-    pub id_map: Option<PathBuf>,
     /// Print one JSON object per row
     #[arg(long)]
     pub json: bool,
-    /// Write the rows, in the order of the ids, as a float32 array [rows, dim]; failed ones are NaN
-    #[arg(long, value_name = "OUT.npy", conflicts_with = "json")]
+    #[command(flatten)]
+    pub files: GetFiles,
+}
+
+/// Files to write instead of printing.
+#[derive(Args, Debug)]
+#[group(multiple = false, conflicts_with = "json")]
+pub struct GetFiles {
+    /// Write the rows, in the order of the ids, as a float32 array [rows, dim], and what they belong to into
+    /// OUT.ids.json; failed ones are NaN
+    #[arg(long, value_name = "OUT.npy")]
     pub npy: Option<PathBuf>,
+    /// Write one JSON object per row
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub jsonl: Option<PathBuf>,
+    /// Write the assets, sorted, as a file of the same format
+    #[arg(long, value_name = "OUT.h5")]
+    pub h5: Option<PathBuf>,
 }
 
 /// Prints or writes the rows of the assets asked for.
 ///
 /// # Errors
-/// The file does not open, rows do not read, the array cannot be written.
+/// The file does not open, rows do not read, a file cannot be written.
 pub fn run(args: &GetArgs) -> Result<Exit> {
     let reader = Reader::open(&args.file, args.group.as_deref())?;
-    let map = args.id_map.as_deref().map(IdMap::read).transpose()?;
-    let finder = Finder { reader: &reader, map: map.as_ref() };
-    let mut wanted = Vec::new();
-    for id in &args.ids {
-        match finder.find(id)? {
-            Ok(found) => wanted.push(found),
-            Err(message) => note(message),
-        }
+    let (selected, asked) = args.select.select(&reader)?;
+    let GetFiles { npy, jsonl, h5 } = &args.files;
+    let target = match (npy, jsonl, h5) {
+        (Some(path), ..) => Some(RowFiles::Npy(path)),
+        (_, Some(path), _) => Some(RowFiles::Jsonl(path)),
+        (.., Some(path)) => Some(RowFiles::H5(path)),
+        _ => None,
+    };
+    match target {
+        Some(_) if selected.wanted.is_empty() => {}
+        Some(target) => write_all(&reader, &selected.wanted, target)?,
+        None => print(&reader, &selected.wanted, args.json)?,
     }
-    match &args.npy {
-        Some(_) if wanted.is_empty() => {}
-        Some(path) => write_npy(&reader, &wanted, path)?,
-        None => print(&reader, &wanted, args.json)?,
-    }
-    let unknown = args.ids.len() - wanted.len();
-    if unknown == 0 {
-        return Ok(Exit::Success);
-    }
-    if args.ids.len() > 1 {
-        note(format_args!("{unknown} of {} not found", count(args.ids.len() as u64, "id")));
-    }
-    Ok(Exit::NotFound)
-}
-
-/// Rows asked for, which are there.
-#[derive(Debug, PartialEq)]
-struct Wanted {
-    asset_id: String,
-    /// Number, within its asset, of the first of `rows`.
-    first_view: u64,
-    rows: Range<u64>,
-}
-
-/// Finds what arguments mean.
-struct Finder<'a> {
-    reader: &'a Reader,
-    map: Option<&'a IdMap>,
-}
-
-impl Finder<'_> {
-    /// What an argument means: an id (which may contain `#`), or a view of one. The inner error says
-    /// that there is no such thing.
-    fn find(&self, argument: &str) -> Result<std::result::Result<Wanted, String>> {
-        if let Some((asset_id, rows)) = self.asset(argument)? {
-            return Ok(Ok(Wanted { asset_id, first_view: 0, rows }));
-        }
-        let (id, view) = split_view(argument).map_or((argument, None), |(id, view)| (id, Some(view)));
-        if let Some(view) = view
-            && let Some((asset_id, rows)) = self.asset(id)?
-        {
-            let n_views = rows.end - rows.start;
-            if view >= n_views {
-                return Ok(Err(format!("{argument}: the asset has {}, from 0", count(n_views, "view"))));
-            }
-            let row = rows.start + view;
-            return Ok(Ok(Wanted { asset_id, first_view: view, rows: row..row + 1 }));
-        }
-        self.unknown(argument, id).map(Err)
-    }
-
-    /// The asset called `id`, or else the one that the map says is also called so: its stored id, and its
-    /// rows.
-    fn asset(&self, id: &str) -> Result<Option<(String, Range<u64>)>> {
-        if let Some(rows) = self.reader.find(id)? {
-            return Ok(Some((id.to_owned(), rows)));
-        }
-        let mut found = Vec::new();
-        for name in self.map.map(|map| map.names(id)).unwrap_or_default() {
-            found.extend(self.reader.find(name)?.map(|rows| (name.to_owned(), rows)));
-        }
-        if let [(one, _), (other, _), ..] = &found[..] {
-            return Err(Error::new(format!("{id}: the id map says that it is '{one}' and '{other}'"))
-                .hint("ask for one of the two"));
-        }
-        Ok(found.pop())
-    }
-
-    /// Says that there is no such asset, what else was tried, and what is near.
-    fn unknown(&self, argument: &str, id: &str) -> Result<String> {
-        let names = self.map.map(|map| map.names(id)).unwrap_or_default();
-        let tried: Vec<&str> = names.into_iter().filter(|name| *name != id).collect();
-        let tried = match (self.map, &tried[..]) {
-            (None, _) => String::new(),
-            (Some(_), []) => ", and the id map does not name it".to_owned(),
-            (Some(_), tried) => format!(", nor by its other id in the map, {}", tried.join(", ")),
-        };
-        let near = self.reader.assets().near(id, PROPOSED_MAX)?;
-        let near = if near.is_empty() { String::new() } else { format!("; near it: {}", near.join(", ")) };
-        Ok(format!("{argument}: no such asset{tried}{near}"))
-    }
-}
-
-fn split_view(argument: &str) -> Option<(&str, u64)> {
-    let (id, view) = argument.rsplit_once('#')?;
-    Some((id, view.parse().ok()?))
+    Ok(selected.exit(asked))
 }
 
 /// One row to show.
-struct Shown<'a> {
+pub struct Shown<'a> {
     /// What `get` would find this row by.
-    label: &'a str,
+    pub label: &'a str,
     group: &'a str,
     asset_id: &'a str,
     row: u64,
@@ -170,7 +100,7 @@ struct Shown<'a> {
     view: Option<u64>,
     /// How many views the vector is made from, where that is several.
     num_images: Option<i32>,
-    vector: ArrayView1<'a, f32>,
+    pub vector: ArrayView1<'a, f32>,
     failure: Option<&'a str>,
 }
 
@@ -196,45 +126,82 @@ struct JsonRow<'a> {
 
 fn print(reader: &Reader, wanted: &[Wanted], as_json: bool) -> Result<()> {
     let has_views = reader.assets().has_views();
-    let label = |wanted: &Wanted, view| {
-        if has_views { format!("{}#{view}", wanted.asset_id) } else { wanted.asset_id.clone() }
-    };
-    let last_view =
-        |wanted: &Wanted| wanted.first_view + (wanted.rows.end - wanted.rows.start).saturating_sub(1);
-    let width = wanted.iter().map(|wanted| label(wanted, last_view(wanted)).chars().count()).max();
+    let label =
+        |wanted: &Wanted| label(wanted, wanted.first_view + wanted.n_rows().saturating_sub(1), has_views);
+    let width = wanted.iter().map(|wanted| label(wanted).chars().count()).max().unwrap_or(0);
     to_stdout(|out| {
-        for wanted in wanted {
-            let vectors = reader.rows(wanted.rows.clone())?;
-            let failures = reader.failures_of(wanted.rows.clone())?;
-            let num_images = reader.num_images().map(|all| all.of_rows(wanted.rows.clone())).transpose()?;
-            let rows = (wanted.first_view..).zip(wanted.rows.clone()).zip(vectors.rows());
-            for (index, ((view, row), vector)) in rows.enumerate() {
-                let failure = failures.iter().find(|failure| failure.row == row);
-                let shown = Shown {
-                    label: &label(wanted, view),
-                    group: reader.group(),
-                    asset_id: &wanted.asset_id,
-                    row,
-                    view: has_views.then_some(view),
-                    num_images: num_images.as_ref().and_then(|all| all.get(index)).copied(),
-                    vector,
-                    failure: failure.map(|failure| failure.reason.as_str()),
-                };
-                if as_json { shown.write_json(out)? } else { shown.write_text(out, width.unwrap_or(0))? }
-            }
-        }
+        each_row(reader, wanted, &mut |shown: &Shown<'_>| {
+            if as_json { shown.write_json(out) } else { shown.write_text(out, width) }
+        })?;
         Ok::<_, Stop>(Exit::Success)
     })?;
     Ok(())
 }
 
+/// What `get` finds a row by: the asset's id, and in files with a row per view which of them.
+pub fn label(wanted: &Wanted, view: u64, has_views: bool) -> String {
+    if has_views { format!("{}#{view}", wanted.asset_id) } else { wanted.asset_id.clone() }
+}
+
+/// Shows every row to `show`, in the order of `wanted`, with few of them in memory.
+pub fn each_row(
+    reader: &Reader,
+    wanted: &[Wanted],
+    show: &mut dyn FnMut(&Shown<'_>) -> io::Result<()>,
+) -> std::result::Result<(), Stop> {
+    let mut rest = wanted;
+    while !rest.is_empty() {
+        let mut values = 0;
+        let fits = rest.iter().take_while(|wanted| {
+            values += wanted.n_rows() * reader.dim() as u64;
+            values <= WINDOW_VALUES
+        });
+        let (window, after) = rest.split_at(fits.count().max(1));
+        show_window(reader, window, show)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn show_window(
+    reader: &Reader,
+    window: &[Wanted],
+    show: &mut dyn FnMut(&Shown<'_>) -> io::Result<()>,
+) -> std::result::Result<(), Stop> {
+    let has_views = reader.assets().has_views();
+    let runs: Vec<_> = window.iter().map(|wanted| wanted.rows.clone()).collect();
+    for (wanted, vectors) in window.iter().zip(reader.rows_of_each(&runs)?) {
+        let failures = reader.failures_of(wanted.rows.clone())?;
+        let num_images = reader.num_images().map(|all| all.of_rows(wanted.rows.clone())).transpose()?;
+        let rows = (wanted.first_view..).zip(wanted.rows.clone()).zip(vectors.rows());
+        for (index, ((view, row), vector)) in rows.enumerate() {
+            let failure = failures.iter().find(|failure| failure.row == row);
+            show(&Shown {
+                label: &label(wanted, view, has_views),
+                group: reader.group(),
+                asset_id: &wanted.asset_id,
+                row,
+                view: has_views.then_some(view),
+                num_images: num_images.as_ref().and_then(|all| all.get(index)).copied(),
+                vector,
+                failure: failure.map(|failure| failure.reason.as_str()),
+            })?;
+        }
+    }
+    Ok(())
+}
+
 impl Shown<'_> {
     /// Why there is no vector, and else what it was made without.
-    fn failed_or_left_out(&self) -> (Option<&str>, Option<&str>) {
+    pub fn failed_or_left_out(&self) -> (Option<&str>, Option<&str>) {
         if self.num_images.is_some_and(|n| n > 0) { (None, self.failure) } else { (self.failure, None) }
     }
 
-    fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// One line of JSON.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let (failed, left_out) = self.failed_or_left_out();
         let vector = failed.is_none().then(|| self.vector.to_vec());
         let Self { group, asset_id, row, view, num_images, .. } = *self;
@@ -258,37 +225,5 @@ impl Shown<'_> {
         }
         let more = if self.vector.len() > HEAD { " …" } else { "" };
         writeln!(out, "{more} ]{}", left_out.map(|reason| format!("  {reason}")).unwrap_or_default())
-    }
-}
-
-fn write_npy(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<()> {
-    let n_rows: u64 = wanted.iter().map(|wanted| wanted.rows.end - wanted.rows.start).sum();
-    if path.canonicalize().is_ok_and(|path| reader.path().canonicalize().is_ok_and(|own| own == path)) {
-        return Err(Error::new(format!("--npy {} would replace the file that is read", path.display())));
-    }
-    let mut npy = NpyWriter::create(path, n_rows, reader.dim())?;
-    let mut n_failed = 0;
-    for wanted in wanted {
-        let rows = reader.rows(wanted.rows.clone())?;
-        n_failed += rows.rows().into_iter().filter(|row| row.iter().all(|value| value.is_nan())).count();
-        npy.write(&rows)?;
-    }
-    npy.finish()?;
-    let failed = if n_failed == 0 { String::new() } else { format!(", {n_failed} of them failed (NaN)") };
-    note(format_args!("{}: {}{failed}", path.display(), count(n_rows, "row")));
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_view_is_what_stands_after_the_last_hash() {
-        assert_eq!(split_view("0/1#3"), Some(("0/1", 3)));
-        assert_eq!(split_view("a#1#2"), Some(("a#1", 2)));
-        for none in ["a", "a#", "a#b", "a#-1", "a#1.5"] {
-            assert_eq!(split_view(none), None, "{none}");
-        }
     }
 }

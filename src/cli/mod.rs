@@ -7,6 +7,7 @@ mod compute;
 mod doctor;
 mod embed;
 mod engine;
+mod export;
 mod family;
 mod fetch;
 mod get;
@@ -14,14 +15,18 @@ mod info;
 mod input;
 mod list;
 mod logging;
+mod merge;
 mod npy;
 mod out;
 mod output;
 mod plan;
 #[cfg(feature = "engine")]
 mod ranks;
+mod rows_out;
 mod seal;
+mod select;
 mod settings;
+mod tally;
 mod verify;
 mod version;
 
@@ -94,6 +99,8 @@ pub enum Command {
     List(list::ListArgs),
     Get(get::GetArgs),
     Verify(verify::VerifyArgs),
+    Export(export::ExportArgs),
+    Merge(merge::MergeArgs),
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
 }
@@ -124,6 +131,8 @@ fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
         Command::List(args) => list::run(args),
         Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),
         Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) => compute(cli),
     }

@@ -1,13 +1,11 @@
 //! Writes a file of one array in the format of `numpy.save`, version 1.0 (`numpy.lib.format`).
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ndarray::Array2;
-
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+use crate::store::Draft;
 
 /// The header is padded so that the data begins at a multiple of this.
 const ALIGN: usize = 64;
@@ -15,8 +13,7 @@ const ALIGN: usize = 64;
 /// A float32 array `[rows, columns]` written row by row. It gets its name when it is whole; before
 /// that, and if that never happens, nothing has.
 pub struct NpyWriter {
-    path: PathBuf,
-    temporary: PathBuf,
+    draft: Draft,
     out: BufWriter<File>,
 }
 
@@ -26,29 +23,21 @@ impl NpyWriter {
     /// # Errors
     /// The file cannot be created.
     pub fn create(path: &Path, rows: u64, columns: usize) -> Result<Self> {
-        if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(Error::new(format!("{} is there and is not a plain file", path.display()))
-                .hint("name a file to make, or one to replace"));
-        }
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}", std::process::id()));
-        let temporary = path.with_file_name(name);
+        let draft = Draft::new(path, true)?;
         let context = || format!("cannot write {}", path.display());
-        let out = BufWriter::new(File::create_new(&temporary).context(context)?);
-        let mut writer = Self { path: path.to_owned(), temporary, out };
-        writer.out.write_all(&header(rows, columns)).context(context)?;
-        Ok(writer)
+        let mut out = BufWriter::new(File::create_new(draft.temporary()).context(context)?);
+        out.write_all(&header(rows, columns)).context(context)?;
+        Ok(Self { draft, out })
     }
 
-    /// Appends rows.
+    /// Appends a row.
     ///
     /// # Errors
     /// A failed write, e.g. a full disk.
-    pub fn write(&mut self, rows: &Array2<f32>) -> Result<()> {
-        rows.iter()
+    pub fn write<'v>(&mut self, row: impl IntoIterator<Item = &'v f32>) -> Result<()> {
+        row.into_iter()
             .try_for_each(|value| self.out.write_all(&value.to_le_bytes()))
-            .context(|| format!("cannot write {}", self.path.display()))
+            .context(|| format!("cannot write {}", self.draft.path().display()))
     }
 
     /// Gives the file its name.
@@ -56,15 +45,8 @@ impl NpyWriter {
     /// # Errors
     /// A failed write or rename.
     pub fn finish(mut self) -> Result<()> {
-        let renamed = self.out.flush().and_then(|()| fs::rename(&self.temporary, &self.path));
-        renamed.context(|| format!("cannot write {}", self.path.display()))
-    }
-}
-
-impl Drop for NpyWriter {
-    fn drop(&mut self) {
-        // After `finish` there is nothing by this name.
-        let _ = fs::remove_file(&self.temporary);
+        self.out.flush().context(|| format!("cannot write {}", self.draft.path().display()))?;
+        self.draft.publish()
     }
 }
 

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::out::{Stop, count, note, to_stdout};
+use super::tally::Tally;
 use crate::error::{Exit, Result};
 use crate::store::{self, Report};
 
@@ -45,17 +45,9 @@ pub fn run(args: &VerifyArgs) -> Result<Exit> {
 }
 
 fn verify(file: &Path, out: &mut dyn Write) -> std::result::Result<Exit, Stop> {
-    // Shown on a terminal alone.
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} rows, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    let verified = store::verify(file, |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
+    let tally = Tally::new();
+    let verified = store::verify(file, |done, all| tally.set(done, all));
+    tally.finish();
     match verified {
         Ok(report) => {
             write_report(out, file, &report)?;

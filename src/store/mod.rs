@@ -4,6 +4,7 @@
 mod adopt;
 #[cfg(feature = "engine")]
 mod check;
+mod copy;
 mod digest;
 mod disk;
 mod draft;
@@ -14,6 +15,8 @@ mod fingerprint;
 mod journal;
 #[cfg(feature = "engine")]
 mod lock;
+mod lookup;
+mod old;
 mod open;
 mod parallel;
 mod paths;
@@ -30,8 +33,10 @@ mod stored_rows;
 mod table;
 mod vectors;
 mod verify;
+mod walk;
 mod writer;
 
+pub use copy::{Copied, CopySettings, Picks, check_alike, copy};
 pub use digest::Digest;
 pub use disk::{DiskNeed, FileShape, GroupShape, Space};
 pub use draft::Draft;
@@ -42,6 +47,7 @@ pub use schema::{Compression, StoredType};
 pub use seal::Contents;
 pub use table::{Asset, Assets, FailedItem, FailedItems};
 pub use verify::{Report, verify};
+pub use walk::RowWalk;
 pub use writer::{NewFile, NewRow, Writer};
 #[cfg(feature = "engine")]
 pub use {

@@ -63,12 +63,17 @@ impl Opening<'_> {
 
     /// The root of the file, and a group that holds all that a reader needs; the empty name is the root.
     pub fn group(&self, file: &hdf5::File, name: &str) -> Result<(Group, Group)> {
-        let path = format!("/{name}");
-        let group = file.group(&path).map_err(|error| self.damaged(format!("group {path}: {error}")))?;
+        let (root, group) = self.root_and(file, name)?;
         self.check_is_whole(&group, name)?;
-        let root = file.group("/").map_err(|error| self.damaged(format!("group /: {error}")))?;
         self.check_version(&root)?;
         Ok((root, group))
+    }
+
+    /// The root of the file, and a group.
+    pub fn root_and(&self, file: &hdf5::File, name: &str) -> Result<(Group, Group)> {
+        let open =
+            |path: &str| file.group(path).map_err(|error| self.damaged(format!("group {path}: {error}")));
+        Ok((open("/")?, open(&format!("/{name}"))?))
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> Error {

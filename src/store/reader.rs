@@ -13,11 +13,15 @@ use ndarray::Array2;
 
 #[cfg(feature = "engine")]
 use super::Digest;
+use super::old;
 use super::open::{self, Opening, read_integer, read_string};
-use super::schema::{self, StoredType, attr};
-use super::table::{Asset, Assets, FailedItem, FailedItems, NumImages, Records};
+use super::schema::{self, FailureLayout, StoredType, attr};
+use super::table::{Asset, Assets, FailedItem, FailedItems, NumImages, Place, Records};
 use super::vectors::Vectors;
 use crate::error::{Context, Error, Exit, Result};
+
+/// Rows of an old file without chunks that are read together.
+const OLD_BLOCK_ROWS: usize = 1024;
 
 /// A sealed file; of one with groups, one of them: rows are numbered within it.
 ///
@@ -34,6 +38,7 @@ pub struct Reader {
     failures: FailedItems,
     digests: Records,
     block_rows: u64,
+    is_old: bool,
 }
 
 /// What `info` shows of a file, or of one of its groups.
@@ -121,6 +126,12 @@ impl Reader {
         self.vectors.stored
     }
 
+    /// Whether it is a file of the old Python pipeline: it has no digests, no list of failures and no provenance,
+    /// and its ids are all in memory.
+    pub fn is_old(&self) -> bool {
+        self.is_old
+    }
+
     /// The table of assets.
     pub fn assets(&self) -> &Assets {
         &self.assets
@@ -164,6 +175,27 @@ impl Reader {
         self.failures.of_rows(rows)
     }
 
+    /// How many of these rows have no vector.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn without_vector(&self, rows: Range<u64>) -> Result<u64> {
+        Ok(match &self.num_images {
+            Some(num_images) => num_images.of_rows(rows)?.iter().filter(|n| **n == 0).count(),
+            None => self.failures_of(rows)?.len(),
+        } as u64)
+    }
+
+    /// Which embeddings the file holds, e.g. `siglip_text`; empty where it does not say.
+    pub fn kind(&self) -> String {
+        read_string(&self.root, attr::KIND).unwrap_or_default()
+    }
+
+    /// The attributes that say what the vectors depend on: those every file has first.
+    pub fn provenance(&self) -> Vec<(String, String)> {
+        provenance(&self.root)
+    }
+
     /// The assets whose ids begin with `prefix` (all, if it is empty), in order, in bounded memory.
     ///
     /// # Errors
@@ -186,7 +218,7 @@ impl Reader {
         let file_bytes =
             std::fs::metadata(&self.path).context(|| format!("cannot read {}", self.path.display()))?.len();
         Ok(Summary {
-            kind: read_string(&self.root, attr::KIND).unwrap_or_default(),
+            kind: self.kind(),
             group: self.name.clone(),
             n_assets: self.assets.n(),
             n_rows: self.n_rows(),
@@ -201,7 +233,7 @@ impl Reader {
             vector_bytes: self.n_rows() * (self.dim() * self.stored().size_bytes()) as u64,
             vector_bytes_stored: self.vectors.dataset.storage_size(),
             failures,
-            provenance: provenance(&self.root),
+            provenance: self.provenance(),
         })
     }
 
@@ -312,6 +344,9 @@ impl<'a> OpenFile<'a> {
     }
 
     fn reader(&self, name: &str) -> Result<Reader> {
+        if old::is_old(&self.hdf5, name) {
+            return self.old_reader(name);
+        }
         let opening = self.opening();
         let (root, group) = opening.group(&self.hdf5, name)?;
         let embeddings = opening.dataset(&group, schema::EMBEDDINGS)?;
@@ -338,14 +373,64 @@ impl<'a> OpenFile<'a> {
         let block_rows = opening.block_rows(&dataset)?;
 
         let (path, name) = (self.path.to_owned(), name.to_owned());
-        Ok(Reader { path, name, root, group, vectors, assets, num_images, failures, digests, block_rows })
+        let is_old = false;
+        Ok(Reader {
+            path,
+            name,
+            root,
+            group,
+            vectors,
+            assets,
+            num_images,
+            failures,
+            digests,
+            block_rows,
+            is_old,
+        })
+    }
+
+    /// A file of the old Python pipeline, which has vectors and ids alone.
+    fn old_reader(&self, name: &str) -> Result<Reader> {
+        tracing::warn!(
+            "{} is of the old Python pipeline: finding an asset takes reading all ids, and nothing in it can be checked; \
+             `hyperslab import` makes a new file of it",
+            self.path.display()
+        );
+        let opening = self.opening();
+        let (root, group) = opening.root_and(&self.hdf5, name)?;
+        let embeddings = opening.dataset(&group, schema::EMBEDDINGS)?;
+        let form = opening.vectors(&embeddings)?;
+        let vectors = Vectors::new(embeddings, form, &self.raw);
+        let assets = old::assets(self.path, &group, vectors.shape[0] as u64)?;
+        let none = |name: &str, record_bytes| Records {
+            place: Place::Memory(Arc::from([])),
+            path: self.path.to_owned(),
+            name: name.to_owned(),
+            record_bytes,
+            n: 0,
+        };
+        let layout = FailureLayout { id_bytes: 1, reason_bytes: 1 };
+        Ok(Reader {
+            path: self.path.to_owned(),
+            name: name.to_owned(),
+            root,
+            group,
+            block_rows: vectors.chunk_rows().unwrap_or(OLD_BLOCK_ROWS).max(1) as u64,
+            vectors,
+            assets,
+            num_images: None,
+            failures: FailedItems { records: none(schema::FAILURES, layout.record_bytes()), layout },
+            digests: none(schema::DIGESTS, schema::DIGEST_BYTES),
+            is_old: true,
+        })
     }
 
     /// The records of a contiguous dataset.
     fn records(&self, dataset: &Dataset, element: &TypeDescriptor, record_bytes: usize) -> Result<Records> {
         let (n, offset) = self.opening().contiguous(dataset, element, record_bytes)?;
-        let (file, path, name) = (self.raw.clone(), self.path.to_owned(), dataset.name());
-        Ok(Records { file, path, name, offset, record_bytes, n })
+        let (place, path, name) =
+            (Place::File(self.raw.clone(), offset), self.path.to_owned(), dataset.name());
+        Ok(Records { place, path, name, record_bytes, n })
     }
 }
 

@@ -74,6 +74,8 @@ pub mod attr {
     pub const EMBEDDED_INPUT_SHA256: &str = "embedded_input_sha256";
     /// String (hex), root: see `store::Fingerprint`.
     pub const FINGERPRINT: &str = "fingerprint";
+    /// String, root of files made from others': the fingerprints of the runs whose rows they are, with blanks between.
+    pub const SOURCE_FINGERPRINTS: &str = "source_fingerprints";
     /// String, root: the model, as people know it.
     pub const MODEL_NAME: &str = "model_name";
     /// Strings, root: what the vectors depend on, in the order `info` shows them.
@@ -258,13 +260,16 @@ pub enum TableLayout {
     RowPerAsset { id_bytes: usize },
     /// `/metadata`.
     RowPerView { id_bytes: usize },
+    /// `/asset_ids` that are not in the order of the rows, sorted in memory, each with its one row: of files of the
+    /// old Python pipeline.
+    Sorted { id_bytes: usize },
 }
 
 impl TableLayout {
     /// Name of the dataset.
     pub fn dataset(self) -> &'static str {
         match self {
-            Self::RowPerAsset { .. } => ASSET_IDS,
+            Self::RowPerAsset { .. } | Self::Sorted { .. } => ASSET_IDS,
             Self::RowPerView { .. } => METADATA,
         }
     }
@@ -273,7 +278,7 @@ impl TableLayout {
     pub fn descriptor(self) -> TypeDescriptor {
         match self {
             Self::RowPerAsset { id_bytes } => asset_id_type(id_bytes),
-            Self::RowPerView { id_bytes } => metadata_type(id_bytes),
+            Self::RowPerView { id_bytes } | Self::Sorted { id_bytes } => metadata_type(id_bytes),
         }
     }
 
@@ -281,7 +286,7 @@ impl TableLayout {
     pub fn record_bytes(self) -> usize {
         match self {
             Self::RowPerAsset { id_bytes } => id_bytes,
-            Self::RowPerView { id_bytes } => id_bytes + 12,
+            Self::RowPerView { id_bytes } | Self::Sorted { id_bytes } => id_bytes + 12,
         }
     }
 
@@ -289,7 +294,7 @@ impl TableLayout {
     pub fn encode(self, record: AssetRecord<'_>, out: &mut Vec<u8>) {
         match self {
             Self::RowPerAsset { id_bytes } => put_string(record.id, id_bytes, out),
-            Self::RowPerView { id_bytes } => {
+            Self::RowPerView { id_bytes } | Self::Sorted { id_bytes } => {
                 put_string(record.id, id_bytes, out);
                 out.extend_from_slice(&record.start_idx.to_le_bytes());
                 out.extend_from_slice(&record.count.to_le_bytes());
@@ -303,7 +308,7 @@ impl TableLayout {
             Self::RowPerAsset { .. } => {
                 AssetRecord { id: unpadded(bytes), start_idx: index as i64, count: 1 }
             }
-            Self::RowPerView { id_bytes } => {
+            Self::RowPerView { id_bytes } | Self::Sorted { id_bytes } => {
                 let (id, numbers) = bytes.split_at(id_bytes);
                 let (start, count) = numbers.split_at(8);
                 AssetRecord { id: unpadded(id), start_idx: i64_le(start), count: i32_le(count) }

@@ -1,5 +1,5 @@
 //! Records at known offsets of a file: the table of assets and the list of failures, searched with
-//! a few small reads and never loaded whole.
+//! a few small reads and never loaded whole. Only the tables of the old pipeline's files are.
 //!
 //! Reads go past HDF5 (whose calls share one lock), so several threads can use these at once.
 
@@ -34,13 +34,20 @@ pub struct FailedItem {
 /// `n` records of fixed width, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Records {
-    pub file: Arc<File>,
+    pub place: Place,
     pub path: PathBuf,
     /// Of their dataset, from the root.
     pub name: String,
-    pub offset: u64,
     pub record_bytes: usize,
     pub n: u64,
+}
+
+/// Where records lie.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// In a file, from this byte on.
+    File(Arc<File>, u64),
+    Memory(Arc<[u8]>),
 }
 
 impl Records {
@@ -48,9 +55,16 @@ impl Records {
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let (start, end) = (range.start.min(self.n), range.end.min(self.n));
         let mut bytes = vec![0; end.saturating_sub(start) as usize * self.record_bytes];
-        self.file
-            .read_exact_at(&mut bytes, self.offset + start * self.record_bytes as u64)
-            .context(|| format!("cannot read {}", self.path.display()))?;
+        let offset = start * self.record_bytes as u64;
+        match &self.place {
+            Place::File(file, begin) => file
+                .read_exact_at(&mut bytes, begin + offset)
+                .context(|| format!("cannot read {}", self.path.display()))?,
+            Place::Memory(all) => {
+                let n_bytes = bytes.len();
+                bytes.copy_from_slice(&all[offset as usize..][..n_bytes]);
+            }
+        }
         Ok(bytes)
     }
 

@@ -53,6 +53,13 @@ impl Report {
 /// The file does not open, or its tables cannot be read.
 pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report> {
     let readers = Reader::open_all(path)?;
+    if readers.iter().any(Reader::is_old) {
+        return Err(Error::new(format!(
+            "{} has no digests: it is of the old Python pipeline",
+            path.display()
+        ))
+        .hint("`hyperslab import` makes a file of it that can be verified"));
+    }
     let n_rows = readers.iter().map(Reader::n_rows).sum();
     let mut report = Report::default();
     report.take("", "attributes", check_sums(&readers));

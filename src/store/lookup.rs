@@ -1,0 +1,72 @@
+//! Many rows at once, wherever they are.
+
+use std::ops::Range;
+
+use ndarray::{Array2, s};
+
+use super::parallel::{cores, in_order};
+use super::reader::Reader;
+use crate::error::Result;
+
+/// Rows that are read together where there are no chunks.
+const TOGETHER: u64 = 64;
+
+/// Some of the wanted rows: those of one run that lie in one chunk.
+struct Piece {
+    chunk: u64,
+    run: usize,
+    rows: Range<u64>,
+}
+
+impl Reader {
+    /// The vectors of each of these runs of rows, `[run.len(), dim]`, read in the order of the file: of each chunk
+    /// that holds some of them once, on all cores.
+    ///
+    /// # Errors
+    /// Those of [`rows`](Self::rows).
+    pub fn rows_of_each(&self, runs: &[Range<u64>]) -> Result<Vec<Array2<f32>>> {
+        let lengths = runs.iter().map(|run| run.end.saturating_sub(run.start) as usize);
+        let mut found: Vec<_> = lengths.map(|rows| Array2::zeros((rows, self.dim()))).collect();
+        let pieces = self.pieces(runs);
+        let chunks: Vec<&[Piece]> = pieces.chunk_by(|one, other| one.chunk == other.chunk).collect();
+        let spans: Vec<Range<u64>> = chunks.iter().map(|pieces| span(pieces)).collect();
+        let read = |chunk: u64| self.rows(spans[chunk as usize].clone());
+        let mut next = 0;
+        in_order(chunks.len() as u64, cores().min(chunks.len()), read, |rows: Result<Array2<f32>>| {
+            let (rows, first) = (rows?, spans[next].start);
+            for Piece { run, rows: wanted, .. } in chunks[next] {
+                let to = wanted.start - runs[*run].start..wanted.end - runs[*run].start;
+                let from = wanted.start - first..wanted.end - first;
+                found[*run]
+                    .slice_mut(s![to.start as usize..to.end as usize, ..])
+                    .assign(&rows.slice(s![from.start as usize..from.end as usize, ..]));
+            }
+            next += 1;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The runs cut at the ends of chunks, in the order of the file.
+    fn pieces(&self, runs: &[Range<u64>]) -> Vec<Piece> {
+        let chunk_rows = if self.chunk_rows() > 1 { self.chunk_rows() } else { TOGETHER };
+        let mut pieces = Vec::new();
+        for (run, rows) in runs.iter().enumerate() {
+            let mut start = rows.start;
+            while start < rows.end {
+                let chunk = start / chunk_rows;
+                let end = rows.end.min((chunk + 1) * chunk_rows);
+                pieces.push(Piece { chunk, run, rows: start..end });
+                start = end;
+            }
+        }
+        pieces.sort_unstable_by_key(|piece| (piece.chunk, piece.rows.start));
+        pieces
+    }
+}
+
+/// From the first to the last row of pieces of one chunk.
+fn span(pieces: &[Piece]) -> Range<u64> {
+    let start = pieces.iter().map(|piece| piece.rows.start).min().unwrap_or(0);
+    start..pieces.iter().map(|piece| piece.rows.end).max().unwrap_or(start)
+}
