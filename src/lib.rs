@@ -7,8 +7,12 @@
 //! captions,  table,     threads       fixed by      libtorch    Array2    one .partial file    rank 0     compress, verify,
 //! views      blocks,                  the plan      on the      <f32>     at hyperslabs        fsync      rename
 //!            spool                                  rank's GPU
-//! sealed file ──> info / list / get / verify
+//! sealed file ──> info / list / get / verify / search / merge / export
 //! ```
+//!
+//! Without the feature `engine` the crate is a library for reading and writing the files, which needs neither MPI nor
+//! libtorch: [`store::Reader`] opens a file, finds an asset (`get`), many (`get_each`), lists ids (`iter_prefix`);
+//! [`store::RowWalk`] goes through all rows in bounded memory; [`store::Writer`] makes a file, row by row.
 //!
 //! Which calls are collective, i.e. made by every rank in the same order: everything in `comm` but the
 //! questions who and where one is; in `h5` what its table says; in `store` what takes a communicator or

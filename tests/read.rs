@@ -1,6 +1,7 @@
 //! Reading sealed files that h5py wrote (`fixtures_h5/make.py`): as they are, and damaged.
 
 mod copy;
+mod library;
 mod qwen;
 
 use std::fs;
@@ -432,7 +433,7 @@ fn get_gives_whole_vectors_as_json_and_npy() {
     let expected: Vec<u8> =
         expected.iter().flat_map(|rows| rows.iter().flat_map(|value| value.to_le_bytes())).collect();
     assert_eq!(data, expected);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left behind");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a temporary file was left behind");
 
     let (code, _, _) = on_fixture("get", "image_f32.h5", &["nope", "--npy", "/no/such/folder/x.npy"]);
     assert_eq!(code, Exit::NotFound.code());

@@ -198,12 +198,12 @@ fn kind(reader: &Reader) -> Kind {
 /// What differs, with the files.
 pub fn check_alike(readers: &[&Reader]) -> Result<()> {
     let Some((first, others)) = readers.split_first() else { return Ok(()) };
+    // A name alone says it where no file has digests.
+    let has_weights = |reader: &&Reader| reader.provenance().iter().any(|(name, _)| name == "weights_sha256");
+    let by_name = !readers.iter().any(has_weights);
     let about = |reader: &Reader| {
         let mut about: BTreeMap<String, String> = reader.provenance().into_iter().collect();
-        if about.contains_key("weights_sha256") {
-            about.remove(attr::MODEL_NAME);
-        }
-        about.retain(|name, _| SAME.contains(&name.as_str()) || name == attr::MODEL_NAME);
+        about.retain(|name, _| SAME.contains(&name.as_str()) || (by_name && name == attr::MODEL_NAME));
         about.insert("kind".to_owned(), reader.kind());
         about.insert("length of a vector".to_owned(), reader.dim().to_string());
         about.insert("stored type".to_owned(), reader.stored().to_string());

@@ -19,6 +19,27 @@ struct Piece {
 }
 
 impl Reader {
+    /// The vectors of an asset, `[rows, dim]`, if it is there: one row, or a row for each of its views. What failed is
+    /// NaN.
+    ///
+    /// # Errors
+    /// A failed read, or a record that cannot be right.
+    pub fn get(&self, id: &str) -> Result<Option<Array2<f32>>> {
+        self.find(id)?.map(|rows| self.rows(rows)).transpose()
+    }
+
+    /// The vectors of each of these assets, as [`get`](Self::get) gives them; those that share a chunk are read
+    /// together.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    pub fn get_each(&self, ids: &[&str]) -> Result<Vec<Option<Array2<f32>>>> {
+        let found: Vec<Option<Range<u64>>> = ids.iter().map(|id| self.find(id)).collect::<Result<_>>()?;
+        let there: Vec<Range<u64>> = found.iter().flatten().cloned().collect();
+        let mut vectors = self.rows_of_each(&there)?.into_iter();
+        Ok(found.iter().map(|rows| rows.as_ref().and_then(|_| vectors.next())).collect())
+    }
+
     /// The vectors of each of these runs of rows, `[run.len(), dim]`, read in the order of the file: of each chunk
     /// that holds some of them once, on all cores.
     ///
