@@ -2,6 +2,7 @@
 
 mod copy;
 mod library;
+mod old;
 mod qwen;
 
 use std::fs;

@@ -11,7 +11,7 @@ use super::out::{Stop, count, to_stdout};
 use super::rows_out::{RowFiles, write_all};
 use super::select::{SelectArgs, Wanted};
 use crate::error::{Exit, Result};
-use crate::store::Reader;
+use crate::store::{Reader, lost};
 
 /// Components shown of a vector.
 const HEAD: usize = 6;
@@ -175,7 +175,8 @@ fn show_window(
         let num_images = reader.num_images().map(|all| all.of_rows(wanted.rows.clone())).transpose()?;
         let rows = (wanted.first_view..).zip(wanted.rows.clone()).zip(vectors.rows());
         for (index, ((view, row), vector)) in rows.enumerate() {
-            let failure = failures.iter().find(|failure| failure.row == row);
+            let failure = failures.iter().find(|failure| failure.row == row).map(|failure| &*failure.reason);
+            let lost = vector.to_slice().filter(|_| reader.is_old()).and_then(lost);
             show(&Shown {
                 label: &label(wanted, view, has_views),
                 group: reader.group(),
@@ -184,7 +185,7 @@ fn show_window(
                 view: has_views.then_some(view),
                 num_images: num_images.as_ref().and_then(|all| all.get(index)).copied(),
                 vector,
-                failure: failure.map(|failure| failure.reason.as_str()),
+                failure: failure.or(lost),
             })?;
         }
     }

@@ -47,7 +47,7 @@ pub use schema::{Compression, StoredType};
 pub use seal::Contents;
 pub use table::{Asset, Assets, FailedItem, FailedItems};
 pub use verify::{Report, verify};
-pub use walk::RowWalk;
+pub use walk::{RowWalk, lost};
 pub use writer::{NewFile, NewRow, Writer};
 #[cfg(feature = "engine")]
 pub use {

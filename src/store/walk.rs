@@ -103,8 +103,8 @@ impl Window {
     }
 }
 
-/// What a vector of the old pipeline is no vector for.
-fn lost(vector: &[f32]) -> Option<&'static str> {
+/// Why a vector of the old pipeline is none, if it is none.
+pub fn lost(vector: &[f32]) -> Option<&'static str> {
     if vector.iter().all(|value| *value == 0.0) {
         Some("zero vector in the source")
     } else if vector.iter().any(|value| !value.is_finite()) {
