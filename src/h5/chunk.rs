@@ -17,18 +17,12 @@ unsafe extern "C" {
 /// More than any chunk of a sound file has: HDF5 allows no chunk of 4 GiB or more.
 const CHUNK_BYTES_MAX: hsize_t = u32::MAX as hsize_t;
 
-/// A chunk as it lies in the file.
-pub struct RawChunk {
-    pub bytes: Vec<u8>,
-    /// Bit `i` is set where the filter number `i` of the dataset was not applied to this chunk.
-    pub skipped_filters: u32,
-}
-
-/// Reads the chunk whose first element is at `offset`, one number for each dimension.
+/// Reads the chunk whose first element is at `offset`, one number for each dimension, in the place of what `bytes`
+/// holds. Returns which filters were not applied to it: bit `i` stands for the filter number `i` of the dataset.
 ///
 /// # Errors
 /// It is not stored, or what HDF5 reports.
-pub fn read_chunk(dataset: &Dataset, offset: &[u64]) -> Result<RawChunk> {
+pub fn read_chunk(dataset: &Dataset, offset: &[u64], bytes: &mut Vec<u8>) -> Result<u32> {
     if offset.len() != dataset.ndim() {
         return Err(Error::new(format!("a chunk at {offset:?} of {} dimensions", dataset.ndim())));
     }
@@ -42,7 +36,8 @@ pub fn read_chunk(dataset: &Dataset, offset: &[u64]) -> Result<RawChunk> {
         if size == 0 || size > CHUNK_BYTES_MAX {
             return Err(Error::new(format!("the chunk at {offset:?} has {size} bytes")));
         }
-        let (mut bytes, mut skipped_filters) = (vec![0_u8; size as usize], 0);
+        bytes.resize(size as usize, 0);
+        let mut skipped_filters = 0;
         // SAFETY: as above; `bytes` has the room that HDF5 has just asked for, and `skipped_filters` is live.
         let read = unsafe {
             H5Dread_chunk1(
@@ -54,6 +49,6 @@ pub fn read_chunk(dataset: &Dataset, offset: &[u64]) -> Result<RawChunk> {
             )
         };
         hdf5::h5check(read).context(|| "H5Dread_chunk")?;
-        Ok(RawChunk { bytes, skipped_filters })
+        Ok(skipped_filters)
     })
 }

@@ -19,7 +19,7 @@ mod rows;
 #[cfg(feature = "engine")]
 mod transfer;
 
-pub use chunk::{RawChunk, read_chunk};
+pub use chunk::read_chunk;
 pub use file::{Access, Layout, Object, RowFile};
 pub use rows::RowDataset;
 

@@ -11,6 +11,9 @@ use crate::error::Result;
 /// Rows that are read together where there are no chunks.
 const TOGETHER: u64 = 64;
 
+/// Chunks that a thread reads before it hands them over.
+const CHUNKS_TOGETHER: usize = 16;
+
 /// Some of the wanted rows: those of one run that lie in one chunk.
 struct Piece {
     chunk: u64,
@@ -50,17 +53,14 @@ impl Reader {
         let mut found: Vec<_> = lengths.map(|rows| Array2::zeros((rows, self.dim()))).collect();
         let pieces = self.pieces(runs);
         let chunks: Vec<&[Piece]> = pieces.chunk_by(|one, other| one.chunk == other.chunk).collect();
-        let spans: Vec<Range<u64>> = chunks.iter().map(|pieces| span(pieces)).collect();
-        let read = |chunk: u64| self.rows(spans[chunk as usize].clone());
+        let works: Vec<&[&[Piece]]> = chunks.chunks(CHUNKS_TOGETHER).collect();
+        let read = |work: u64| -> Result<Vec<Array2<f32>>> {
+            works[work as usize].iter().map(|pieces| self.rows(span(pieces))).collect()
+        };
         let mut next = 0;
-        in_order(chunks.len() as u64, cores().min(chunks.len()), read, |rows: Result<Array2<f32>>| {
-            let (rows, first) = (rows?, spans[next].start);
-            for Piece { run, rows: wanted, .. } in chunks[next] {
-                let to = wanted.start - runs[*run].start..wanted.end - runs[*run].start;
-                let from = wanted.start - first..wanted.end - first;
-                found[*run]
-                    .slice_mut(s![to.start as usize..to.end as usize, ..])
-                    .assign(&rows.slice(s![from.start as usize..from.end as usize, ..]));
+        in_order(works.len() as u64, cores().min(works.len()), read, |rows| {
+            for (pieces, rows) in works[next].iter().zip(rows?) {
+                hand_out(pieces, &rows, runs, &mut found);
             }
             next += 1;
             Ok(())
@@ -83,6 +83,18 @@ impl Reader {
         }
         pieces.sort_unstable_by_key(|piece| (piece.chunk, piece.rows.start));
         pieces
+    }
+}
+
+/// Copies the rows from the first to the last of some pieces to where they were asked for.
+fn hand_out(pieces: &[Piece], rows: &Array2<f32>, runs: &[Range<u64>], found: &mut [Array2<f32>]) {
+    let first = span(pieces).start;
+    for Piece { run, rows: wanted, .. } in pieces {
+        let to = wanted.start - runs[*run].start..wanted.end - runs[*run].start;
+        let from = wanted.start - first..wanted.end - first;
+        found[*run]
+            .slice_mut(s![to.start as usize..to.end as usize, ..])
+            .assign(&rows.slice(s![from.start as usize..from.end as usize, ..]));
     }
 }
 

@@ -3,6 +3,7 @@
 //! HDF5's calls share one lock. So a contiguous dataset is read past it, and of a chunked one only the chunks' bytes
 //! are fetched through it: to inflate them, which takes ten times longer, is each thread's own work.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -18,6 +19,18 @@ use ndarray::{Array2, s};
 use super::schema::StoredType;
 use crate::error::{Context, Error, Result};
 use crate::h5;
+
+/// A thread's room for a chunk. To ask the system for so much each time costs several threads at once more than to
+/// inflate does.
+#[derive(Default)]
+struct Scratch {
+    raw: Vec<u8>,
+    inflated: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// The dataset of vectors of a group.
 pub(super) struct Vectors {
@@ -99,27 +112,35 @@ impl Vectors {
     /// Appends rows that lie in one chunk.
     fn append_of_chunk(&self, chunks: &Chunks, rows: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
         let first = rows.start / chunks.rows * chunks.rows;
-        let raw = h5::read_chunk(&self.dataset, &[first, 0])?;
-        if raw.skipped_filters != 0 {
-            out.extend(self.through_hdf5(rows)?);
-            return Ok(());
-        }
-        let chunk_bytes = chunks.rows as usize * self.row_bytes();
-        let bytes = if chunks.deflated { inflate(&raw.bytes, chunk_bytes)? } else { raw.bytes };
-        if bytes.len() != chunk_bytes {
-            return Err(Error::new(format!("a chunk has {} bytes, expected {chunk_bytes}", bytes.len())));
-        }
         let within = (rows.start - first) as usize..(rows.end - first) as usize;
-        if chunks.shuffled {
-            let elements = within.start * self.shape[1]..within.end * self.shape[1];
-            match self.stored {
-                StoredType::F32 => unshuffle::<4>(&bytes, elements, out),
-                StoredType::F16 => unshuffle::<2>(&bytes, elements, out),
+        SCRATCH.with_borrow_mut(|Scratch { raw, inflated }| {
+            if h5::read_chunk(&self.dataset, &[first, 0], raw)? != 0 {
+                out.extend(self.through_hdf5(rows)?);
+                return Ok(());
             }
-        } else {
-            out.extend(&bytes[within.start * self.row_bytes()..within.end * self.row_bytes()]);
+            let chunk_bytes = chunks.rows as usize * self.row_bytes();
+            let bytes = if chunks.deflated {
+                inflate(raw, chunk_bytes, inflated)?;
+                inflated
+            } else {
+                raw
+            };
+            if bytes.len() != chunk_bytes {
+                return Err(Error::new(format!("a chunk has {} bytes, expected {chunk_bytes}", bytes.len())));
+            }
+            self.append(bytes, within, chunks.shuffled, out);
+            Ok(())
+        })
+    }
+
+    /// Appends some rows of a chunk whose other filters are undone.
+    fn append(&self, chunk: &[u8], rows: Range<usize>, shuffled: bool, out: &mut Vec<u8>) {
+        let elements = rows.start * self.shape[1]..rows.end * self.shape[1];
+        match self.stored {
+            _ if !shuffled => out.extend(&chunk[rows.start * self.row_bytes()..rows.end * self.row_bytes()]),
+            StoredType::F32 => unshuffle::<4>(chunk, elements, out),
+            StoredType::F16 => unshuffle::<2>(chunk, elements, out),
         }
-        Ok(())
     }
 
     fn through_hdf5(&self, rows: Range<u64>) -> Result<Vec<u8>> {
@@ -156,13 +177,17 @@ impl Chunks {
     }
 }
 
-/// What `deflated` (zlib, RFC 1950, with its checksum) holds, which is to be `n_bytes`.
-fn inflate(deflated: &[u8], n_bytes: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(n_bytes);
+/// Puts what `deflated` (zlib, RFC 1950, with its checksum) holds, which is to be `n_bytes`, in the place of what
+/// `inflated` holds.
+fn inflate(deflated: &[u8], n_bytes: usize, inflated: &mut Vec<u8>) -> Result<()> {
+    inflated.clear();
+    // Exactly so much: what does not fit is no chunk of this file.
+    inflated.shrink_to(n_bytes);
+    inflated.reserve_exact(n_bytes);
     let mut zlib = Decompress::new(true);
-    let status = zlib.decompress_vec(deflated, &mut bytes, FlushDecompress::Finish);
+    let status = zlib.decompress_vec(deflated, inflated, FlushDecompress::Finish);
     match status.context(|| "a chunk does not inflate")? {
-        Status::StreamEnd => Ok(bytes),
+        Status::StreamEnd => Ok(()),
         Status::Ok | Status::BufError => Err(Error::new(format!(
             "a chunk does not inflate to {n_bytes} bytes: {} of {} taken",
             zlib.total_in(),
@@ -204,11 +229,13 @@ mod tests {
         let mut deflated = Vec::new();
         let mut zlib = flate2::read::ZlibEncoder::new(&[7_u8; 1000][..], flate2::Compression::fast());
         std::io::Read::read_to_end(&mut zlib, &mut deflated).unwrap();
-        assert_eq!(inflate(&deflated, 1000).unwrap(), [7; 1000]);
-        assert!(inflate(&deflated, 999).is_err());
-        assert!(inflate(&deflated[..deflated.len() - 1], 1000).is_err());
+        let mut inflated = vec![1; 2000];
+        inflate(&deflated, 1000, &mut inflated).unwrap();
+        assert_eq!(inflated, [7; 1000]);
+        assert!(inflate(&deflated, 999, &mut inflated).is_err());
+        assert!(inflate(&deflated[..deflated.len() - 1], 1000, &mut inflated).is_err());
         let mut damaged = deflated.clone();
         *damaged.last_mut().unwrap() ^= 1;
-        assert!(inflate(&damaged, 1000).is_err());
+        assert!(inflate(&damaged, 1000, &mut inflated).is_err());
     }
 }
