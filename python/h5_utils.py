@@ -484,7 +484,7 @@ def _group_names(f: h5py.File) -> List[str]:
     """Those of the groups that have vectors; one "/" where they are at the root."""
     if "embeddings" in f:
         return ["/"]
-    return [name for name, item in f.items() if isinstance(item, h5py.Group) and "embeddings" in item]
+    return [name for name in f if isinstance(f[name], h5py.Group) and "embeddings" in f[name]]
 
 
 def _chosen_group(f: h5py.File, name: Optional[str]) -> Optional[_Group]:
