@@ -186,6 +186,9 @@ def list_asset_ids_h5(filepath: Path, group_name: Optional[str] = None) -> List[
         return [] if group is None else list(group.ids())
 
 
+list_asset_ids = list_asset_ids_h5
+
+
 def get_h5_info(filepath: Path) -> Dict[str, Dict[str, Any]]:
     """{"file_attrs": {...}, "datasets": {name: {"shape", "dtype", "size_mb"}}, "groups": {name: {attribute: ...}}}.
 
@@ -322,10 +325,11 @@ class HDF5EmbeddingWriter:
         return self._create(name, h5py.string_dtype(), (self.total_items,))
 
     def create_metadata_dataset(
-        self, name: str, dtype: Any, shape: Optional[Tuple[int, ...]] = None
+        self, name: str, dtype: Any, shape: Union[int, Tuple[int, ...], None] = None
     ) -> h5py.Dataset:
         """Elements of any type, [total_items] where no shape is given."""
-        return self._create(name, dtype, (self.total_items,) if shape is None else shape)
+        shape = self.total_items if shape is None else shape
+        return self._create(name, dtype, shape if isinstance(shape, tuple) else (int(shape),))
 
     def _create(self, name: str, dtype: Any, shape: Tuple[int, ...]) -> h5py.Dataset:
         filters: Dict[str, Any] = {}
@@ -371,9 +375,11 @@ class _Group:
     def find(self, asset_ids: Iterable[str]) -> List[int]:
         """Indices, ascending, of those of these assets that are there."""
         if self.is_sorted:
-            return list(self._search(sorted({id.encode() for id in asset_ids}), 0, len(self)))
-        wanted = set(asset_ids)
-        return [index for index, id in enumerate(self.ids()) if id in wanted]
+            # What cannot be in a file, half a surrogate pair, is not found.
+            wanted = sorted({id.encode("utf-8", "surrogatepass") for id in asset_ids})
+            return list(self._search(wanted, 0, len(self)))
+        ids = set(asset_ids)
+        return [index for index, id in enumerate(self.ids()) if id in ids]
 
     def _search(self, wanted: List[bytes], low: int, high: int) -> Iterator[int]:
         """Binary search, of all of `wanted` at once: reads single ids until few are left, then those."""
@@ -628,7 +634,7 @@ def _save(
         _remove(beside)
     n_other_norm = sum(n for _, n in written)
     if n_other_norm:
-        warnings.warn(f"{n_other_norm} vectors have not norm 1, which `hyperslab verify` will report", stacklevel=3)
+        warnings.warn(f"the norm of {n_other_norm} vectors is not 1: `hyperslab verify` will say so", stacklevel=3)
 
 
 def _write_group(group: h5py.Group, rows: _Rows, filters: Mapping[str, Any]) -> Tuple[Dict[str, int], int]:

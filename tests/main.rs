@@ -16,6 +16,8 @@ mod look;
 mod plan;
 mod plan_command;
 mod properties;
+#[cfg(feature = "engine")]
+mod python;
 mod read;
 #[cfg(feature = "engine")]
 mod reference;
