@@ -13,10 +13,10 @@ of vectors. So are files of the old pipeline, for which all ids are loaded each 
 
 Ids are str, vectors float32. Batches are read in the order of the file, each chunk once.
 
-An item that failed has a row of NaN in hyperslab's files. By default (failed="drop") it is left out, as if it had no
-vector: it must not get into a database. Of an asset with views, the rows of those that failed are zeros, the old
-pipeline's mark, so that the place of a view remains its number; where all of them failed, the asset is left out.
-failed="nan" leaves nothing out and gives the rows as they are. Zeros in old files are given as they are.
+An item that failed has a row of NaN in hyperslab's files, and one of zeros in the old pipeline's. By default
+(failed="drop") it is left out, as if it had no vector: it must not get into a database. Of an asset with views, the rows
+of those that failed are zeros, so that the place of a view remains its number, and the asset is left out where all of
+them failed. failed="nan" leaves nothing out: the rows of what failed are NaN.
 
 What is saved are files of hyperslab's format, which `hyperslab` and verify.py read and check, written beside their
 name and renamed. Vectors are stored as they are given, as float32. Vectors of zeros, and those that are not finite,
@@ -416,11 +416,11 @@ class _Group:
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.embeddings):
             raise ValueError(f"{self.where} is damaged: {self.table.name} has rows that embeddings has not")
         vectors = _gather(self.embeddings, rows).astype(np.float32, copy=False)
-        is_failed = np.isnan(vectors).all(axis=1) if failed == "drop" else np.zeros(len(rows), bool)
-        vectors[is_failed] = 0
+        is_failed = _is_failed(vectors)
+        vectors[is_failed] = 0 if failed == "drop" else np.nan
         found = {}
         for id, end, count in zip(ids, np.cumsum(counts).tolist(), counts.tolist()):
-            if not count or not is_failed[end - count : end].all():
+            if failed == "nan" or not count or not is_failed[end - count : end].all():
                 found[id] = vectors[end - count : end] if self.has_views else vectors[end - 1]
         return found
 
@@ -453,6 +453,11 @@ def _matrix(ids: Sequence[str], vectors: Vectors, dim: int) -> np.ndarray:
     for row, id in zip(rows, ids):
         row[:] = vectors.get(id, 0)
     return rows
+
+
+def _is_failed(vectors: np.ndarray) -> np.ndarray:
+    """[rows] Which rows are no vectors."""
+    return ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -681,11 +686,11 @@ def _write_vectors(
     digests, failures, n_other_norm = [], [], 0
     for start in range(0, n_rows, block_rows):
         block = rows.read(start, min(start + block_rows, n_rows))
-        is_zero = ~block.any(axis=1)
-        is_failed = is_zero | ~np.isfinite(block).all(axis=1)
-        block[is_failed] = np.nan
+        is_failed = _is_failed(block)
         for row in np.flatnonzero(is_failed).tolist():
-            failures.append((start + row, "zero vector" if is_zero[row] else "vector not finite"))
+            what = "vector not finite" if block[row].any() else "zero vector"
+            failures.append((start + row, f"{what} in the source"))
+        block[is_failed] = np.nan
         norms = np.linalg.norm(block[~is_failed], axis=1)
         n_other_norm += np.count_nonzero(np.abs(norms - 1) > NORM_TOLERANCE)
         dataset[start : start + len(block)] = block
