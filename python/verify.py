@@ -128,6 +128,8 @@ class Group:
     def __init__(self, group: h5py.Group, name: str) -> None:
         self.name, self.group = name, group
         version = dict(group.file.attrs).get("format_version")  # where one does not read, this fails
+        if version is None:
+            raise Foreign(f"{group.file.filename} is not of hyperslab's format: it has no format_version")
         if version != FORMAT_VERSION:
             raise Foreign(f"{group.file.filename}: format version {version}, expected {FORMAT_VERSION}")
         self.has_views = "metadata" in group
