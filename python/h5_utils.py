@@ -14,9 +14,9 @@ of vectors. So are files of the old pipeline, for which all ids are loaded each 
 Ids are str, vectors float32. Batches are read in the order of the file, each chunk once.
 
 An item that failed has a row of NaN in hyperslab's files, and one of zeros in the old pipeline's. By default
-(failed="drop") it is left out, as if it had no vector: it must not get into a database. Of an asset with views, the rows
-of those that failed are zeros, so that the place of a view remains its number, and the asset is left out where all of
-them failed. failed="nan" leaves nothing out: the rows of what failed are NaN.
+(failed="drop") it is left out, as if it had no vector: it must not get into a database. Of an asset with views, the
+rows of those that failed are zeros, so that the place of a view remains its number, and the asset is left out where
+all of them failed. failed="nan" leaves nothing out: the rows of what failed are NaN.
 
 What is saved are files of hyperslab's format, which `hyperslab` and verify.py read and check, written beside their
 name and renamed. Vectors are stored as they are given, as float32. Vectors of zeros, and those that are not finite,

@@ -13,7 +13,7 @@ use hyperslab::store::Reader;
 use serde_json::Value;
 
 use crate::job;
-use crate::util::{Dir, repository};
+use crate::util::{Dir, Run, repository};
 
 const FIXTURES: [&str; 7] = [
     "text_f32.h5",
@@ -105,7 +105,7 @@ fn got(dir: &Dir, file: &Path) -> Rows {
         let ids = reader.iter_prefix("").unwrap().map(|asset| asset.unwrap().id);
         let get = dir.hyperslab(["get", file.to_str().unwrap(), "--json"]);
         let get = if reader.group().is_empty() { get } else { get.arg("--group").arg(reader.group()) };
-        let get = ids.fold(get.arg("--"), |get, id| get.arg(id));
+        let get = ids.fold(get.arg("--"), Run::arg);
         all.extend(rows(&get.run().exits(Exit::Success).stdout));
     }
     all
@@ -150,7 +150,8 @@ fn hyperslab_reads_what_h5_utils_saves() {
     let mut expected: BTreeMap<String, String> = BTreeMap::new();
     for line in told.lines() {
         let file: Value = serde_json::from_str(line).unwrap();
-        *expected.entry(file["file"].as_str().unwrap().to_owned()).or_default() += &format!("{line}\n");
+        let lines = expected.entry(file["file"].as_str().unwrap().to_owned()).or_default();
+        lines.extend([line, "\n"]);
     }
     assert_eq!(expected.len(), 8);
     for (name, lines) in &expected {

@@ -65,7 +65,8 @@ for name, vectors in groups.items():
 check_yields(path, loaded, failed)
 some = [id for vectors in groups.values() for id in vectors][::2]
 chosen = h5_utils.load_embeddings_h5(path, some + ["nope"], failed=failed)
-for found, vectors in zip(chosen if isinstance(chosen, tuple) else (chosen,), groups.values() if None in groups else loaded):
+pairs = zip(chosen, loaded) if isinstance(chosen, tuple) else [(chosen, loaded)]
+for found, vectors in pairs:
     assert_same(found, {id: vector for id, vector in vectors.items() if id in some})
 
 info = h5_utils.get_h5_info(path)

@@ -64,7 +64,8 @@ for file, table in [(path, "/asset_ids"), (image, "/metadata")]:
     assert n_records(reads[table]) < 2 * ASSETS + len(some)
     chunk = h5py.File(file)["embeddings"].chunks
     if chunk:
-        chunks = [n for first, stop in reads["/embeddings"] for n in range(first // chunk[0], (stop - 1) // chunk[0] + 1)]
+        ranges = [range(first // chunk[0], (stop - 1) // chunk[0] + 1) for first, stop in reads["/embeddings"]]
+        chunks = [number for numbers in ranges for number in numbers]
         assert chunks == sorted(set(chunks)), chunks
         assert set(chunks) == {at // chunk[0] for at in some}
 

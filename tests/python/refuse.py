@@ -67,7 +67,7 @@ for name, fill, what in [
     ("twice", lambda writer: writer.create_asset_id_dataset().__setitem__(slice(None), ["a", "a"]), "a stands twice"),
     ("unnamed", lambda writer: writer.create_asset_id_dataset().__setitem__(0, "a"), "'' is no asset id"),
     ("tableless", lambda writer: None, "neither asset_ids nor metadata"),
-    ("more", lambda writer: (writer.create_asset_id_dataset(), writer.create_metadata_dataset("sizes", "f4")), "/sizes"),
+    ("more", lambda writer: [writer.create_asset_id_dataset(), writer.create_metadata_dataset("size", "f4")], "/size"),
 ]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
