@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 mod model_folder;
 mod output;
+mod own_model;
 mod pipeline;
 mod prepare;
 mod progress;
@@ -35,6 +36,7 @@ use crate::store::{Compression, OutputPaths, remove};
 use unsealed::Unsealed;
 
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
+pub use own_model::OwnModel;
 pub use request::{CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
 pub use stop::Stop;
 
