@@ -6,6 +6,8 @@ mod cluster;
 #[cfg(feature = "engine")]
 mod doctor;
 #[cfg(feature = "engine")]
+mod encode;
+#[cfg(feature = "engine")]
 mod groups;
 #[cfg(feature = "engine")]
 mod hub;
@@ -22,6 +24,7 @@ mod reference;
 mod rules;
 #[cfg(feature = "engine")]
 mod sample;
+mod search;
 mod setup;
 #[cfg(feature = "engine")]
 mod soak;

@@ -6,6 +6,7 @@ mod bench;
 mod compute;
 mod doctor;
 mod embed;
+mod encode;
 mod engine;
 mod export;
 mod family;
@@ -20,10 +21,12 @@ mod npy;
 mod out;
 mod output;
 mod plan;
+mod query;
 #[cfg(feature = "engine")]
 mod ranks;
 mod rows_out;
 mod seal;
+mod search;
 mod select;
 mod settings;
 mod tally;
@@ -101,6 +104,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     Export(export::ExportArgs),
     Merge(merge::MergeArgs),
+    Search(Box<search::SearchArgs>),
+    Encode(Box<encode::EncodeArgs>),
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
 }
@@ -134,7 +139,8 @@ fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
         Command::Export(args) => export::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),
-        Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) => compute(cli),
+        Command::Search(args) => search::run(args, || compute(cli)),
+        Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) | Command::Encode(_) => compute(cli),
     }
 }
 
