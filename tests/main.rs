@@ -1,10 +1,13 @@
 //! Tests of what the program does with files and processes.
 
+#[cfg(feature = "engine")]
+mod against;
 mod captions;
 #[cfg(feature = "engine")]
 mod cluster;
 #[cfg(feature = "engine")]
 mod doctor;
+mod find_views;
 #[cfg(feature = "engine")]
 mod encode;
 #[cfg(feature = "engine")]

@@ -120,7 +120,7 @@ Interrupted or killed, the same command goes on from the last committed round, o
 code 75 asks for that.";
 
 #[cfg(feature = "engine")]
-pub use engine::run;
+pub use engine::{request, run};
 
 #[cfg(feature = "engine")]
 mod engine {
@@ -291,7 +291,13 @@ mod engine {
         Ok(())
     }
 
-    fn request(family: Family, kind: Kind, input: &InputSettings, output: &OutputSettings) -> OutputRequest {
+    /// What is asked of the output of this kind.
+    pub fn request(
+        family: Family,
+        kind: Kind,
+        input: &InputSettings,
+        output: &OutputSettings,
+    ) -> OutputRequest {
         let image = kind.has_views();
         let captions = if image { Vec::new() } else { family.captions(input) };
         let file =

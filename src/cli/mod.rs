@@ -1,6 +1,8 @@
 //! The command line: one file per command, from what was typed to what it means.
 
 #[cfg(feature = "engine")]
+mod against;
+#[cfg(feature = "engine")]
 mod array;
 mod bench;
 mod compute;
@@ -101,7 +103,7 @@ pub enum Command {
     Info(info::InfoArgs),
     List(list::ListArgs),
     Get(get::GetArgs),
-    Verify(verify::VerifyArgs),
+    Verify(Box<verify::VerifyArgs>),
     Export(export::ExportArgs),
     Merge(merge::MergeArgs),
     Search(Box<search::SearchArgs>),
@@ -126,7 +128,12 @@ pub fn main(compute: impl FnOnce(&Cli) -> Result<Exit>) -> ExitCode {
 
 fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
     // A command that computes starts logging itself, once it knows its rank.
-    if !matches!(cli.command, Command::Embed(_) | Command::Seal(_) | Command::Bench(_) | Command::Doctor(_)) {
+    let computes = match &cli.command {
+        Command::Embed(_) | Command::Seal(_) | Command::Bench(_) | Command::Doctor(_) => true,
+        Command::Verify(args) => args.against.is_some(),
+        _ => false,
+    };
+    if !computes {
         logging::start(&cli.log, None)?;
     }
     match &cli.command {
@@ -135,7 +142,7 @@ fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
         Command::Info(args) => info::run(args),
         Command::List(args) => list::run(args),
         Command::Get(args) => get::run(args),
-        Command::Verify(args) => verify::run(args),
+        Command::Verify(args) => verify::run(args, || compute(cli)),
         Command::Export(args) => export::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use super::bench::{self, BenchArgs};
-use super::{Cli, Command, doctor, embed, encode, logging, out, seal, search};
+use super::{Cli, Command, against, doctor, embed, encode, logging, out, seal, search};
 use crate::comm::{self, World};
 use crate::error::{Error, Exit, Result};
 
@@ -59,6 +59,7 @@ fn run(world: &World, cli: &Cli, began: Instant) -> Result<()> {
     match &cli.command {
         Command::Embed(args) => embed::run(world, args, cli.config.as_deref(), began, &mut say)?,
         Command::Seal(args) => seal::run(world, args, cli.config.as_deref(), &mut say)?,
+        Command::Verify(args) => against::run(world, args, cli.config.as_deref(), &mut say)?,
         Command::Bench(BenchArgs { what: bench::What::Decode(args) }) => {
             say(&world.agree(bench::decode::run(args))?);
         }

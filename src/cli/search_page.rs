@@ -75,7 +75,10 @@ impl Page {
         for (number, query) in self.queries.iter().enumerate() {
             query.put(number, &mut html);
         }
-        put(&mut html, format_args!("</main>\n<footer>{}</footer>\n</body>\n</html>\n", escape(&self.footer)));
+        put(
+            &mut html,
+            format_args!("</main>\n<footer>{}</footer>\n</body>\n</html>\n", escape(&self.footer)),
+        );
         html
     }
 }
@@ -176,7 +179,8 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const HOSTILE: &str = "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\0\u{202e}";
+    const HOSTILE: &str =
+        "</style></title>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\0\u{202e}";
 
     fn page(text: &str) -> String {
         let hit = Hit {
@@ -217,9 +221,14 @@ mod tests {
     #[test]
     fn all_is_there_that_was_found() {
         let html = page("红色的椅子 <b>");
-        for expected in
-            ["红色的椅子 &lt;b&gt;", "0.5000", "view 3", "data:image/png;base64,cG5n", "no picture", "width:50.0%"]
-        {
+        for expected in [
+            "红色的椅子 &lt;b&gt;",
+            "0.5000",
+            "view 3",
+            "data:image/png;base64,cG5n",
+            "no picture",
+            "width:50.0%",
+        ] {
             assert!(html.contains(expected), "{expected}");
         }
         assert_eq!(html.matches("<li>").count(), 2);

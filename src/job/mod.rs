@@ -6,6 +6,7 @@
 //! Outside of a job, [`OwnModel`] is the model that a sealed file was made with, and an [`Encoder`] embeds single
 //! texts and pictures.
 
+mod against;
 mod batches;
 mod cores;
 mod devices;
@@ -39,6 +40,7 @@ use crate::store::{Compression, OutputPaths, remove};
 
 use unsealed::Unsealed;
 
+pub use against::{AgainstRequest, Comparison, InputState, against};
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
 pub use encoder::{Encoded, Encoder, EncoderRequest, Input};
 pub use own_model::OwnModel;

@@ -65,6 +65,16 @@ impl Blocks {
         self.rows_of(block..block.saturating_add(1))
     }
 
+    /// The block that has this row; past the end, the number of blocks.
+    pub fn block_of(&self, row: u64) -> u64 {
+        let group = self.ends.partition_point(|end| end.row <= row);
+        if group == self.ends.len() {
+            return self.count();
+        }
+        let start = self.start_of(group);
+        start.block + (row - start.row) / self.block_rows
+    }
+
     /// The rows of consecutive blocks, which follow each other across groups too.
     pub fn rows_of(&self, blocks: Range<u64>) -> Range<u64> {
         self.first_row(blocks.start)..self.first_row(blocks.end)

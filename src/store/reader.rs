@@ -277,7 +277,7 @@ impl Reader {
     }
 
     /// Rows of every block but the last.
-    pub(super) fn block_rows(&self) -> u64 {
+    pub fn block_rows(&self) -> u64 {
         self.block_rows
     }
 

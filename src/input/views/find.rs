@@ -45,7 +45,8 @@ impl ViewFinder {
             let part = Part::of_assets(&self.root, ids.iter().map(String::as_str));
             found = self.sort(walk(&self.root, &part, KEEP, &self.rule.only(ids.clone()))?)?;
         }
-        let has_enough = |id: &String, least: u64| found.get(id).is_some_and(|views| views.len() as u64 >= least);
+        let has_enough =
+            |id: &String, least: u64| found.get(id).is_some_and(|views| views.len() as u64 >= least);
         let missing: Vec<&String> =
             wanted.iter().filter(|(id, least)| !has_enough(id, **least)).map(|(id, _)| id).collect();
         if !missing.is_empty() {
