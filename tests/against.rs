@@ -43,7 +43,7 @@ fn made() -> &'static Dir {
         let percent = "--max-failures 50%";
         embed("siglip", "sample/model").args(percent).args("--background white").run().exits(Exit::Success);
         let qwen = embed("qwen", "sample/model-qwen").args("--captions-zh captions_zh.json --views 3");
-        qwen.args(percent).args("--dim 24 --instruction Look.").run().exits(Exit::Success);
+        qwen.args(percent).args("--instruction Look.").run().exits(Exit::Success);
         dir
     })
 }
@@ -132,9 +132,9 @@ with h5py.File(path, 'r+') as f:
     for block in range(len(digests)):
         digest = hashlib.sha256(rows[block * size:(block + 1) * size].tobytes()).digest()
         digests[block] = np.frombuffer(digest, np.uint8)";
-    let python = Command::new("/usr/bin/python3").args(["-c", script]).arg(file);
-    let status = { python }.args([row.to_string(), by.to_string()]).status().unwrap();
-    assert!(status.success());
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", script]).arg(file).args([row.to_string(), by.to_string()]);
+    assert!(python.status().unwrap().success());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use hyperslab::input::views::{Layout, Rule, ViewFinder};
-use hyperslab::input::{Ids, Naming, ViewReader};
+use hyperslab::input::{Ids, Naming, View, ViewReader};
 use hyperslab::plan::Views;
 use tempfile::TempDir;
 
@@ -71,7 +71,7 @@ fn find(finder: &ViewFinder, root: &Path, wanted: &[(&str, u64)]) -> Looked {
     let walked = Cell::new(0);
     let found = finder.find(&wanted, |assets| walked.set(assets)).unwrap();
     let reader = ViewReader::new(root);
-    let text = |view| String::from_utf8(reader.read(view).unwrap()).unwrap();
+    let text = |view: &View| String::from_utf8(reader.read(view).unwrap()).unwrap();
     let found = found.into_iter().map(|(id, views)| (id, views.iter().map(text).collect())).collect();
     Looked { found, walked_for: walked.get() }
 }
