@@ -28,6 +28,8 @@ mod rules;
 #[cfg(feature = "engine")]
 mod sample;
 mod search;
+#[cfg(feature = "engine")]
+mod search_page;
 mod setup;
 #[cfg(feature = "engine")]
 mod soak;

@@ -1,7 +1,10 @@
 //! `hyperslab search`: the assets of a file nearest to a text, a picture or another asset.
 
+mod html;
 #[cfg(feature = "engine")]
 mod model;
+#[cfg(feature = "engine")]
+mod page;
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +23,7 @@ use super::select::Finder;
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::{Keep, Sorted, captions};
 use crate::store::{self, QueryVectors, Reader};
+use html::HtmlArgs;
 
 #[cfg(feature = "engine")]
 pub use model::run_with_model;
@@ -73,6 +77,8 @@ pub struct SearchArgs {
     #[arg(long, help_heading = "Result")]
     pub json: bool,
     #[command(flatten)]
+    pub page: HtmlArgs,
+    #[command(flatten)]
     pub with: WithArgs,
 }
 
@@ -120,6 +126,8 @@ Examples:
   Views near to an asset's caption, and captions near to one of its views:
     hyperslab search siglip_image_embeddings.h5 --id 0/10002 --of siglip_text_embeddings.h5
     hyperslab search siglip_text_embeddings.h5 --id 0/10002#3 --of siglip_image_embeddings.h5
+  A page of what was found, with its pictures:
+    hyperslab search siglip_image_embeddings.h5 --text 'a red toy car' --html found.html --renders renders
   Many searches in one pass over the file:
     hyperslab search siglip_image_embeddings.h5 --queries queries.jsonl --json
 
@@ -169,7 +177,9 @@ type Vectors = std::result::Result<QueryVectors, (String, Exit)>;
 /// A file that does not open or read, a query file that is broken, models that differ.
 pub fn run(args: &SearchArgs, compute: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
     let queries = queries(args)?;
-    if queries.iter().any(|query| !matches!(query.asked, Asked::AssetId(_))) {
+    args.page.check()?;
+    let has_pictures = args.page.html.is_some();
+    if has_pictures || queries.iter().any(|query| !matches!(query.asked, Asked::AssetId(_))) {
         // Before anything is loaded.
         Reader::open(&args.file, args.group.as_deref())?;
         return compute();
@@ -239,6 +249,8 @@ fn search<'a>(
     if let Some(path) = &args.captions {
         add_captions(&mut found, path)?;
     }
+    #[cfg(feature = "engine")]
+    html::write(args, &reader, &found)?;
     print::print(&found, args.json)?;
     Ok(exit)
 }

@@ -9,15 +9,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ndarray::{Array1, ArrayView1};
 
-use super::cores;
 use super::own_model::OwnModel;
 use super::pipeline::{BlockRows, Pipeline, PipelineSettings};
 use super::request::OutputRequest;
+use super::{cores, devices};
 use super::{retry, spool};
 use crate::comm::World;
 use crate::error::{Context, Error, Exit, ItemError, Result};
 use crate::input::Spool;
-use crate::model::device::{self, DeviceRequest, Precision};
+use crate::model::device::{DeviceRequest, Precision};
 use crate::model::{self, Model};
 use crate::plan::{Batching, Kind, Table};
 use crate::store::schema::attr;
@@ -293,9 +293,7 @@ impl Planned {
 }
 
 fn load(own: &OwnModel, request: &AgainstRequest) -> Result<Model> {
-    let probe = device::probe(request.device);
-    let node = [probe.visible.clone()];
-    let device = device::choose(request.device, &probe, 0, &node, true)?;
+    let device = devices::choose_alone(request.device)?.device;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     model::load(&own.folder.path, own.modality, &own.settings(device, None, threads))
 }

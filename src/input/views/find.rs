@@ -46,7 +46,7 @@ impl ViewFinder {
             found = self.sort(walk(&self.root, &part, KEEP, &self.rule.only(ids.clone()))?)?;
         }
         let has_enough =
-            |id: &String, least: u64| found.get(id).is_some_and(|views| views.len() as u64 >= least);
+            |id: &String, least: u64| found.get(id).map_or(0, |views| views.len() as u64) >= least;
         let missing: Vec<&String> =
             wanted.iter().filter(|(id, least)| !has_enough(id, **least)).map(|(id, _)| id).collect();
         if !missing.is_empty() {

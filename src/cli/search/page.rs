@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// How the page looks: in `<style>`, which ends at the next `</`.
-const STYLE: &str = include_str!("search_page.css");
+const STYLE: &str = include_str!("page.css");
 
 /// What was searched in, and all that was found.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +24,13 @@ pub struct Page {
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// What the title is: a text, a picture, an asset.
-    pub kind: &'static str,
+    pub kind: String,
     /// The text that was asked for, the picture's name, or the asset's id.
     pub title: String,
     /// What was asked with, as PNG files: a picture, or the asset's views.
     pub pictures: Vec<Vec<u8>>,
-    /// The asset's caption, if that was asked for.
-    pub caption: Option<String>,
+    /// Why nothing was searched for.
+    pub failed: Option<String>,
     pub hits: Vec<Hit>,
 }
 
@@ -87,16 +87,14 @@ impl Query {
     fn put(&self, number: usize, html: &mut String) {
         put(html, format_args!("<section aria-labelledby=\"q{number}\">\n<div class=\"asked\">\n"));
         if !self.pictures.is_empty() {
-            put_pictures(&self.pictures, |_| format!("the {} searched with", self.kind), html);
+            put_pictures(&self.pictures, |_| "what was searched with".to_owned(), html);
         }
-        put(html, format_args!("<div>\n<p class=\"kind\">{}</p>\n", escape(self.kind)));
+        put(html, format_args!("<div>\n<p class=\"kind\">{}</p>\n", escape(&self.kind)));
         put(html, format_args!("<h2 id=\"q{number}\" dir=\"auto\">{}</h2>\n", escape(&self.title)));
-        if let Some(caption) = &self.caption {
-            put(html, format_args!("<p class=\"caption\" dir=\"auto\">{}</p>\n", escape(caption)));
-        }
         html.push_str("</div>\n</div>\n");
         if self.hits.is_empty() {
-            html.push_str("<p class=\"none\">nothing was found</p>\n");
+            let why = self.failed.as_deref().unwrap_or("nothing was found");
+            put(html, format_args!("<p class=\"none\" dir=\"auto\">{}</p>\n", escape(why)));
         } else {
             html.push_str("<ol>\n");
             self.hits.iter().for_each(|hit| hit.put(html));
@@ -192,14 +190,15 @@ mod tests {
             pictures: vec![b"png".to_vec()],
         };
         let query = Query {
-            kind: "text",
+            kind: text.to_owned(),
             title: text.to_owned(),
             pictures: vec![b"png".to_vec()],
-            caption: Some(text.to_owned()),
+            failed: None,
             hits: vec![hit.clone(), Hit { view: None, pictures: Vec::new(), ..hit }],
         };
+        let failed = Query { failed: Some(text.to_owned()), ..Query::default() };
         let text = || text.to_owned();
-        Page { model: text(), file: text(), footer: text(), queries: vec![query] }.html()
+        Page { model: text(), file: text(), footer: text(), queries: vec![query, failed] }.html()
     }
 
     /// Names of all tags, in order.
@@ -253,7 +252,8 @@ mod tests {
 
     #[test]
     fn several_searches_are_sections() {
-        let query = |title: &str| Query { kind: "text", title: title.to_owned(), ..Query::default() };
+        let query =
+            |title: &str| Query { kind: "text".to_owned(), title: title.to_owned(), ..Query::default() };
         let html = Page { queries: vec![query("one"), query("two")], ..Page::default() }.html();
         assert_eq!(html.matches("<section").count(), 2);
         assert!(html.contains("<title>2 searches ·") && html.contains("nothing was found"));
