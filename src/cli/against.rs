@@ -80,7 +80,7 @@ impl<'a> Settings<'a> {
     /// The input that a file of this kind is made from.
     fn input(&self, file: &Path) -> Result<OutputRequest> {
         let readers = Reader::open_all(file)?;
-        let kind = readers.first().and_then(Reader::kind).unwrap_or_default();
+        let kind = readers.first().map(Reader::kind).unwrap_or_default();
         let families = [Family::Siglip, Family::Qwen];
         let family = families.into_iter().find(|family| kind.starts_with(family.name()));
         let made_from = match (family, kind.rsplit_once('_')) {
@@ -150,6 +150,9 @@ fn told(file: &Path, model: &Path, compared: &Comparison) -> String {
     for finding in &compared.findings {
         let _ = writeln!(text, "  {finding}");
     }
+    for missing in &compared.missing {
+        let _ = writeln!(text, "  {missing} is not in the input");
+    }
     for mended in &compared.mended {
         let _ = writeln!(text, "  mended since: {mended}");
     }
@@ -166,7 +169,12 @@ fn said_of(input: InputState) -> Option<&'static str> {
 }
 
 fn refuse_differing(file: &Path, model: &Path, compared: &Comparison) -> Result<()> {
-    let n = compared.findings.len() as u64;
+    let (n, missing) = (compared.findings.len() as u64, compared.missing.len() as u64);
+    if n == 0 && missing > 0 {
+        let items = format!("{} of {}", thousands(missing), count(compared.n_items, "item"));
+        return Err(Error::new(format!("{items} of {} are not in the input that is given", file.display()))
+            .hint("they could not be compared: take the input that the file was made from"));
+    }
     if n == 0 {
         return Ok(());
     }

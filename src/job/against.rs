@@ -61,6 +61,8 @@ pub struct Comparison {
     /// The cosine of each two vectors that are made from the same, with the item's name; in order of rows.
     pub cosines: Vec<(f64, String)>,
     pub n_failed_again: u64,
+    /// Items that the input does not have, by name.
+    pub missing: Vec<String>,
     /// What has a vector now and had none then, or one of fewer views: one line each.
     pub mended: Vec<String>,
     /// What is not as it was: one line each.
@@ -110,6 +112,7 @@ pub fn against(
         n_items: sample.len() as u64,
         cosines: Vec::new(),
         n_failed_again: 0,
+        missing: Vec::new(),
         mended: Vec::new(),
         findings: Vec::new(),
     };
@@ -117,7 +120,7 @@ pub fn against(
     for (item, row) in sample.iter().zip(found) {
         match row {
             Some(row) => drop(by_row.insert(row, item)),
-            None => comparison.findings.push(format!("{} is not in the input", item.name)),
+            None => comparison.missing.push(item.name.clone()),
         }
     }
     let mut done = sample.len() as u64 - by_row.len() as u64;
@@ -226,10 +229,10 @@ impl Planned {
     /// What the file tells of it.
     fn state(&self, file: &Path, reader: &Reader) -> InputState {
         let digest = Digest(self.spool.digest()).to_string();
-        match reader.provenance(spool::PLAN) {
+        match reader.provenance_of(spool::PLAN) {
             None => return InputState::Unknown,
             Some(then) if then == digest => return InputState::Same,
-            Some(_) if reader.provenance(attr::EMBEDDED_INPUT_SHA256).is_none() => {
+            Some(_) if reader.provenance_of(attr::EMBEDDED_INPUT_SHA256).is_none() => {
                 return InputState::Changed;
             }
             Some(_) => {}

@@ -112,7 +112,7 @@ mod engine {
             },
         };
         let queries = found.iter().map(|found| query(found, pictures.as_ref())).collect();
-        let model = reader.provenance("model_name").unwrap_or_else(|| "not named in the file".to_owned());
+        let model = reader.provenance_of("model_name").unwrap_or_else(|| "not named in the file".to_owned());
         let group = if reader.group().is_empty() { String::new() } else { format!(", {}", reader.group()) };
         let footer = format!(
             "Scores are cosines; {} were compared. {}",
