@@ -7,9 +7,9 @@ mod captions;
 mod cluster;
 #[cfg(feature = "engine")]
 mod doctor;
-mod find_views;
 #[cfg(feature = "engine")]
 mod encode;
+mod find_views;
 #[cfg(feature = "engine")]
 mod groups;
 #[cfg(feature = "engine")]

@@ -170,13 +170,13 @@ fn said_of(input: InputState) -> Option<&'static str> {
 
 fn refuse_differing(file: &Path, model: &Path, compared: &Comparison) -> Result<()> {
     let (n, missing) = (compared.findings.len() as u64, compared.missing.len() as u64);
-    if n == 0 && missing > 0 {
+    if n == 0 {
+        if missing == 0 {
+            return Ok(());
+        }
         let items = format!("{} of {}", thousands(missing), count(compared.n_items, "item"));
         return Err(Error::new(format!("{items} of {} are not in the input that is given", file.display()))
             .hint("they could not be compared: take the input that the file was made from"));
-    }
-    if n == 0 {
-        return Ok(());
     }
     let items = format!("{} of {}", thousands(n), count(compared.n_items, "item"));
     let error =

@@ -249,9 +249,9 @@ fn search<'a>(
     if let Some(path) = &args.captions {
         add_captions(&mut found, path)?;
     }
+    print::print(&found, args.json)?;
     #[cfg(feature = "engine")]
     html::write(args, &reader, &found)?;
-    print::print(&found, args.json)?;
     Ok(exit)
 }
 

@@ -169,6 +169,7 @@ mod tests {
                     for local in 0..alone.count() {
                         let Range { start, end } = alone.range(local);
                         assert_eq!(blocks.range(block + local), row + start..row + end, "{groups:?}");
+                        assert!((row + start..row + end).all(|row| blocks.block_of(row) == block + local));
                     }
                     (row, block) = (row + rows, block + alone.count());
                 }
@@ -179,7 +180,7 @@ mod tests {
                     let each: Vec<_> = (start..end).flat_map(|block| blocks.range(block)).collect();
                     assert_eq!(blocks.rows_of(start..end).collect::<Vec<_>>(), each);
                 }
-                assert_eq!(blocks.range(block), row..row);
+                assert_eq!((blocks.range(block), blocks.block_of(row)), (row..row, block));
                 assert_eq!(blocks.range(u64::MAX), row..row);
             }
         }
