@@ -9,6 +9,7 @@ mod doctor;
 mod groups;
 #[cfg(feature = "engine")]
 mod hub;
+mod import;
 #[cfg(feature = "engine")]
 mod job;
 #[cfg(feature = "engine")]
