@@ -11,6 +11,7 @@ mod export;
 mod family;
 mod fetch;
 mod get;
+mod import;
 mod info;
 mod input;
 mod list;
@@ -99,6 +100,7 @@ pub enum Command {
     List(list::ListArgs),
     Get(get::GetArgs),
     Verify(verify::VerifyArgs),
+    Import(Box<import::ImportArgs>),
     Export(export::ExportArgs),
     Merge(merge::MergeArgs),
     Doctor(doctor::DoctorArgs),
@@ -131,6 +133,7 @@ fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
         Command::List(args) => list::run(args),
         Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),
