@@ -1,6 +1,8 @@
 //! Vectors of the old pipeline, from files that Python and NumPy wrote (`import/make.py`).
 
+mod command;
 mod hostile;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,10 +48,8 @@ fn paths(names: &[&str]) -> Vec<PathBuf> {
 
 fn open(files: &[PathBuf], metadata: &[PathBuf], kind: Kind) -> Result<Vectors> {
     let output = TempDir::new().unwrap();
-    let opened = arrays::open(
-        &Request { files, metadata, kind, output: &output.path().join("o.h5") },
-        &mut |_| {},
-    );
+    let opened =
+        arrays::open(&Request { files, metadata, kind, output: &output.path().join("o.h5") }, &mut |_| {});
     assert_eq!(fs::read_dir(output.path()).unwrap().count(), 0, "nothing is left beside the output");
     opened
 }
@@ -214,7 +214,12 @@ fn pickles_that_are_no_vectors_by_id_are_refused_by_what_they_hold() {
 fn arrays_that_do_not_fit_are_refused_by_name() {
     let refused = |names: &[&str], metadata: &[&str], kind| error(names, metadata, kind).to_string();
     for (names, metadata, kind, says) in [
-        (&["fortran.npy"][..], &["ids.json"][..], Kind::Text, "fortran.npy': an array of shape (50, 8) in Fortran's"),
+        (
+            &["fortran.npy"][..],
+            &["ids.json"][..],
+            Kind::Text,
+            "fortran.npy': an array of shape (50, 8) in Fortran's",
+        ),
         (&["objects.npy"], &["ids.json"], Kind::Text, "objects.npy': an array of shape ()"),
         (&["image.npy"], &["ids.json"], Kind::Text, "77 rows, where the metadata"),
         (&["image.npy"], &["ids.json"], Kind::Image, "says nothing of the views"),

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::out::{bytes, count, note, to_stdout};
 use crate::PROGRAM;
-use crate::error::{Context, Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::input::Odd;
 use crate::input::arrays::{self, Judge, Request, Vectors};
 use crate::plan::Kind;
@@ -141,7 +141,8 @@ pub fn run(args: &ImportArgs) -> Result<Exit> {
         return Err(Error::new("there are no vectors in the source").hint("is it complete?"));
     };
     if let Some(other) = parts.iter().find(|part| part.vectors.dim() != dim) {
-        let (group, other, first) = (other.group, other.vectors.dim(), parts.first().map_or("", |part| part.group));
+        let (group, other, first) =
+            (other.group, other.vectors.dim(), parts.first().map_or("", |part| part.group));
         return Err(Error::new(format!("{group} vectors of {other} components, and {first} ones of {dim}"))
             .hint("the vectors of one file are all of one model"));
     }
@@ -185,9 +186,9 @@ fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
         return usage("no source file is named");
     }
     match (args.what, args.num_images) {
-        (What::QwenImage, None) => {
-            usage("--num-images N is missing: of how many views each vector was made, the old files do not say")
-        }
+        (What::QwenImage, None) => usage(
+            "--num-images N is missing: of how many views each vector was made, the old files do not say",
+        ),
         (What::QwenImage, Some(_)) | (_, None) => Ok(groups),
         (_, Some(_)) => usage("--num-images is for qwen-image alone"),
     }
@@ -322,7 +323,12 @@ fn tell(
         }
         let (files, read) = (vectors.paths().len() as u64, bytes(vectors.bytes()));
         let (assets, rows) = (count(vectors.table().len() as u64, "asset"), count(taken.rows, "row"));
-        writeln!(out, "  {assets}, {rows} of {} as {}", count(vectors.dim() as u64, "component"), args.dtype)?;
+        writeln!(
+            out,
+            "  {assets}, {rows} of {} as {}",
+            count(vectors.dim() as u64, "component"),
+            args.dtype
+        )?;
         writeln!(out, "  from {} ({}), {read}", count(files, "file"), vectors.format().name())?;
         writeln!(out, "  {} failed{}", count(taken.failed(), "row"), taken.failures())?;
         tell_left_out(out, vectors.left_out(), vectors.unclaimed())?;

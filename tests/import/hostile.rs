@@ -110,7 +110,8 @@ fn pickles_that_would_take_memory_or_time_without_end_are_refused() {
     folder.refuses(&pickle(&[b"(".repeat(1 << 20).as_slice()]), "values wait on the stack");
     folder.refuses(&pickle(&[b"N2".repeat(1 << 20).as_slice()]), "values wait on the stack");
     folder.refuses(&pickle(&[b")", b"\x85".repeat(1 << 20).as_slice()]), "tuples in tuples");
-    folder.refuses(&pickle(&[b"]".repeat(9000).as_slice(), b"a".repeat(8999).as_slice()]), "a list in a list");
+    folder
+        .refuses(&pickle(&[b"]".repeat(9000).as_slice(), b"a".repeat(8999).as_slice()]), "a list in a list");
     folder.refuses(&pickle(&[b"]\x94h\x00a"]), "a list with a list in it");
     folder.refuses(&pickle(&[b"}h\x07"]), "memo as number 7");
     folder.refuses(&pickle(&[b"}\x97"]), "outside the file");
@@ -173,9 +174,8 @@ fn archives_that_promise_too_much_are_refused() {
     let folder = Folder::new();
     let one_id = npy("<U1", "(1,)", b"a\0\0\0");
     for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
-        let with = |vectors: &[u8], ids: &[u8]| {
-            npz(&[("asset_ids.npy", ids), ("embeddings.npy", vectors)], method)
-        };
+        let with =
+            |vectors: &[u8], ids: &[u8]| npz(&[("asset_ids.npy", ids), ("embeddings.npy", vectors)], method);
         folder.refuses(&with(&npy("<f4", "(1099511627776, 1024)", b"1234"), &one_id), "embeddings.npy");
         folder.refuses(&with(&npy("<f4", "(18446744073709551615, 9)", b"1234"), &one_id), "no file holds");
         folder.refuses(&with(&npy("<f4", "(1, 2)", b"1234"), &one_id), "does not have");
@@ -224,5 +224,9 @@ fn an_array_that_was_cut_or_has_more_behind_it_is_refused() {
     let longer = [&good[..], &[0]].concat();
     let error = read(&longer).unwrap_err();
     let (is, should) = (longer.len(), good.len());
-    assert!(error.message.contains(&format!("{is} bytes, where an array of shape (2, 3) and '<f4' makes {should}")));
+    assert!(
+        error
+            .message
+            .contains(&format!("{is} bytes, where an array of shape (2, 3) and '<f4' makes {should}"))
+    );
 }

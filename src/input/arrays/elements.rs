@@ -103,7 +103,8 @@ impl Run {
 
     /// Takes in the rows of another run that begins where this one ends.
     pub fn join(&mut self, next: Self, dim: usize) -> bool {
-        let end = u64::from(self.rows).checked_mul(self.row_bytes(dim)).and_then(|n| n.checked_add(self.offset));
+        let end =
+            u64::from(self.rows).checked_mul(self.row_bytes(dim)).and_then(|n| n.checked_add(self.offset));
         let rows = self.rows.checked_add(next.rows);
         match rows {
             Some(rows)

@@ -118,9 +118,11 @@ impl Index {
 }
 
 fn twice(id: &str, sources: &Sources, one: u16, other: u16) -> Error {
-    let path = |file: u16| sources.files.get(usize::from(file)).map(|source| source.path.display().to_string());
+    let path =
+        |file: u16| sources.files.get(usize::from(file)).map(|source| source.path.display().to_string());
     let (one, other) = (path(one.min(other)).unwrap_or_default(), path(one.max(other)).unwrap_or_default());
-    let place = if one == other { format!("twice in '{one}'") } else { format!("in '{one}' and in '{other}'") };
+    let place =
+        if one == other { format!("twice in '{one}'") } else { format!("in '{one}' and in '{other}'") };
     Error::new(format!("asset id '{id}' is {place}")).hint("leave one of the two out of the source")
 }
 

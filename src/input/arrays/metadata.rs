@@ -106,7 +106,8 @@ impl Owners {
 /// The file cannot be read, or is not JSON of a form that fits; names line and column.
 pub fn read(path: &Path, per_view: bool) -> Result<Owners> {
     let text = Limited::new(text_file::open(path, WHAT)?, "an id");
-    let mut reading = Reading { owners: Owners::default(), left: text.left(), per_view, within: String::new() };
+    let mut reading =
+        Reading { owners: Owners::default(), left: text.left(), per_view, within: String::new() };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
     match json.deserialize_any(&mut reading).and_then(|()| json.end()) {
         Ok(()) => Ok(reading.owners),

@@ -2,11 +2,11 @@
 
 use std::io::{BufReader, Read};
 
+use super::check_dim;
 use super::elements::{Elements, Order, Run};
 use super::index::Index;
 use super::metadata;
 use super::source::Source;
-use super::check_dim;
 use crate::error::{Context, Error, Result};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -264,7 +264,9 @@ mod tests {
     fn what_is_no_header_is_refused() {
         let message = |version, dict: &str| header(version, dict).unwrap_err().message;
         assert!(message(4, GOOD).contains("version 4.0"));
-        for bad in ["", "{", "{'descr': '<f4'}", "{'shape': (3, 4}", "{'shape': (99999999999999999999,)}", "[]"] {
+        for bad in
+            ["", "{", "{'descr': '<f4'}", "{'shape': (3, 4}", "{'shape': (99999999999999999999,)}", "[]"]
+        {
             assert!(message(1, bad).contains("not understood"), "{bad}");
         }
         let bytes = [&MAGIC[..], &[2, 0, 255, 255, 255, 255]].concat();

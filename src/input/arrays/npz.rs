@@ -103,8 +103,10 @@ impl Names {
             )));
         };
         match (per_view, counts) {
-            (true, None) => Err(Error::new(format!("it has no '{COUNTS}', which says how many views each has"))
-                .hint("where assets have one vector each, it is no file of SigLIP's views")),
+            (true, None) => {
+                Err(Error::new(format!("it has no '{COUNTS}', which says how many views each has"))
+                    .hint("where assets have one vector each, it is no file of SigLIP's views"))
+            }
             (false, Some(_)) => Err(Error::new(format!("it has '{COUNTS}': vectors of each asset's views"))
                 .hint("import it as siglip-image")),
             _ => Ok(Self { ids, vectors, counts }),
@@ -139,7 +141,9 @@ fn check_size(member: &ZipFile<'_, BufReader<&File>>, header: &Header) -> Result
     let expected = header.elements()?.checked_mul(item).and_then(|n| n.checked_add(header.bytes));
     if expected != Some(size) {
         let (shape, descr) = (header.shape(), &header.descr);
-        return Err(damaged(format!("{size} bytes, which an array of shape {shape} and '{descr}' does not have")));
+        return Err(damaged(format!(
+            "{size} bytes, which an array of shape {shape} and '{descr}' does not have"
+        )));
     }
     if size > stored.saturating_mul(INFLATION_MAX).saturating_add(INFLATION_MAX) {
         return Err(damaged(format!("{stored} bytes cannot become {size}")));
@@ -237,7 +241,9 @@ fn read_counts(archive: &mut Archive<'_>, at: usize, n_ids: u64) -> Result<Vec<u
             let value = element.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
             let is_negative = is_signed && element.first().is_some_and(|&byte| byte >= 0x80);
             let count = u32::try_from(value).ok().filter(|_| !is_negative);
-            counts.push(count.ok_or_else(|| Error::new(format!("the count number {place} is no number of rows")))?);
+            counts.push(
+                count.ok_or_else(|| Error::new(format!("the count number {place} is no number of rows")))?,
+            );
         }
         drain(&mut from).map(|()| counts)
     })
@@ -270,7 +276,9 @@ impl Strings {
             }
         });
         match parsed {
-            Some((bytes, wide)) if bytes <= ID_BYTES_MAX => Ok(Self { buffer: vec![0; bytes as usize], wide }),
+            Some((bytes, wide)) if bytes <= ID_BYTES_MAX => {
+                Ok(Self { buffer: vec![0; bytes as usize], wide })
+            }
             Some((bytes, _)) => Err(Error::new(format!("ids of {bytes} bytes"))),
             None if header.descr.contains('O') => {
                 Err(Error::new("ids as Python objects, which are not executed")

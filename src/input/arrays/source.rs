@@ -201,9 +201,12 @@ mod tests {
         assert_eq!(Format::of(b"\x93NUMPY"), Ok(Format::Npy));
         assert_eq!(Format::of(b"PK\x03\x04.."), Ok(Format::Npz));
         assert_eq!(Format::of(b"\x80\x04"), Ok(Format::Pickle));
-        for (head, says) in
-            [(&b""[..], "empty"), (b"{\"a\"", "--metadata"), (b"(dp0", "protocol 0"), (b"\x89HDF\r\n", "HDF5")]
-        {
+        for (head, says) in [
+            (&b""[..], "empty"),
+            (b"{\"a\"", "--metadata"),
+            (b"(dp0", "protocol 0"),
+            (b"\x89HDF\r\n", "HDF5"),
+        ] {
             assert!(Format::of(head).unwrap_err().message.contains(says), "{head:?}");
         }
     }

@@ -39,12 +39,7 @@ pub struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     /// For a pickle of whose memo the places `again` are used.
-    pub fn new(
-        per_view: bool,
-        again: HashSet<u32>,
-        index: &'a mut Index,
-        scratch: &'a mut Scratch,
-    ) -> Self {
+    pub fn new(per_view: bool, again: HashSet<u32>, index: &'a mut Index, scratch: &'a mut Scratch) -> Self {
         let (memo, stack) = (HashMap::new(), Vec::new());
         Self { per_view, again, memo, puts: 0, stack, has_dict: false, index, scratch, vectors: 0 }
     }
@@ -132,7 +127,9 @@ impl<'a> Machine<'a> {
     pub fn finish(&mut self) -> Result<()> {
         match &self.stack[..] {
             [Value::Dict] => Ok(()),
-            [other] => Err(Error::new(format!("the pickle is {}, not a dictionary of asset ids", other.name()))),
+            [other] => {
+                Err(Error::new(format!("the pickle is {}, not a dictionary of asset ids", other.name())))
+            }
             _ => Err(Error::new("the pickle ends before what it builds is complete")),
         }
     }
@@ -170,13 +167,16 @@ impl<'a> Machine<'a> {
         if self.again.contains(&place) {
             self.memo.insert(place, value.clone());
         }
-        self.puts = self.puts.checked_add(1).ok_or_else(|| Error::new("over 4 billion values in the memo"))?;
+        self.puts =
+            self.puts.checked_add(1).ok_or_else(|| Error::new("over 4 billion values in the memo"))?;
         Ok(())
     }
 
     fn dict(&mut self) -> Result<Value> {
         if std::mem::replace(&mut self.has_dict, true) {
-            return Err(Error::new("a dictionary in the dictionary; its values must be arrays, or lists of them"));
+            return Err(Error::new(
+                "a dictionary in the dictionary; its values must be arrays, or lists of them",
+            ));
         }
         Ok(Value::Dict)
     }
@@ -206,7 +206,8 @@ impl<'a> Machine<'a> {
                 Value::List(inner) if !Rc::ptr_eq(&inner, &list) => {
                     inner.borrow_mut().set_used();
                     let vector = inner.borrow().vector();
-                    let vector = vector.ok_or_else(|| Error::new("a list in a list that holds no numbers"))?;
+                    let vector =
+                        vector.ok_or_else(|| Error::new("a list in a list that holds no numbers"))?;
                     list.borrow_mut().push_vector(vector)?;
                 }
                 other => return Err(Error::new(format!("a list with {} in it", other.name()))),
@@ -225,8 +226,10 @@ impl<'a> Machine<'a> {
         }
         for [key, value] in pairs {
             let id = text(key, stream)?;
-            let of_asset =
-                |error: Error| Error { message: format!("asset '{}': {}", id.escape_debug(), error.message), ..error };
+            let of_asset = |error: Error| Error {
+                message: format!("asset '{}': {}", id.escape_debug(), error.message),
+                ..error
+            };
             let (runs, dim) = vectors_of(value, self.per_view).map_err(of_asset)?;
             self.vectors += runs.iter().map(|run| u64::from(run.rows)).sum::<u64>();
             // Each takes some bytes, unless lists are used again and again.

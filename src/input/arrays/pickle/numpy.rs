@@ -76,7 +76,9 @@ pub fn build(of: &Value, state: &Value, stream: &Stream<'_>, scratch: &mut Scrat
                 Dtype::Narrow => Dtype::Narrow,
             });
         }
-        (of, state) => return Err(Error::new(format!("{} with {} for its content", of.name(), names(state)))),
+        (of, state) => {
+            return Err(Error::new(format!("{} with {} for its content", of.name(), names(state))));
+        }
     }
     Ok(())
 }

@@ -99,7 +99,9 @@ impl<'a> Stream<'a> {
         let mut line = Vec::new();
         while line.len() as u64 <= LINE_BYTES_MAX {
             match self.take()? {
-                [b'\n'] => return String::from_utf8(line).map_err(|_| Error::new("a name that is not UTF-8")),
+                [b'\n'] => {
+                    return String::from_utf8(line).map_err(|_| Error::new("a name that is not UTF-8"));
+                }
                 [byte] => line.push(byte),
             }
         }
@@ -109,7 +111,10 @@ impl<'a> Stream<'a> {
     /// Bytes that were passed over, of which there may be at most `most`.
     pub fn read(&self, span: Span, most: u64) -> Result<Vec<u8>> {
         if span.bytes > most {
-            return Err(Error::new(format!("{} bytes at byte {}, where {most} are possible", span.bytes, span.offset)));
+            return Err(Error::new(format!(
+                "{} bytes at byte {}, where {most} are possible",
+                span.bytes, span.offset
+            )));
         }
         let mut bytes = vec![0; span.bytes as usize];
         self.file.read_exact_at(&mut bytes, span.offset).map_err(|error| unreadable(&error))?;
@@ -122,7 +127,8 @@ impl<'a> Stream<'a> {
 }
 
 fn ends() -> Error {
-    Error::new("it ends too early").hint("copy it again; if the program that wrote it was killed, it is not complete")
+    Error::new("it ends too early")
+        .hint("copy it again; if the program that wrote it was killed, it is not complete")
 }
 
 fn unreadable(error: &std::io::Error) -> Error {
