@@ -221,7 +221,7 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
             "fortran.npy': an array of shape (50, 8) in Fortran's",
         ),
         (&["objects.npy"], &["ids.json"], Kind::Text, "objects.npy': an array of shape ()"),
-        (&["image.npy"], &["ids.json"], Kind::Text, "77 rows, where the metadata"),
+        (&["image.npy"], &["ids.json"], Kind::Text, "75 rows, where the metadata"),
         (&["image.npy"], &["ids.json"], Kind::Image, "says nothing of the views"),
         (&["text_memmap.npy"], &["ranges.json"], Kind::Text, "rows, where assets have one vector each"),
         (&["text_memmap.npy"], &["ranges.json"], Kind::Image, "and the array has 50"),

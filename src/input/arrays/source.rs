@@ -1,7 +1,6 @@
 //! The source files: opened, told apart by their first bytes, digested.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -169,13 +168,15 @@ fn check_metadata(format: Format, files: usize, metadata: usize) -> Result<()> {
     }
 }
 
-fn digest(mut file: &File, path: &Path, sha256: &mut Sha256, progress: &mut dyn FnMut(u64)) -> Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+/// By position, so that whoever reads the file next begins at its start.
+fn digest(file: &File, path: &Path, sha256: &mut Sha256, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    let (mut buffer, mut at) = (vec![0; BUFFER_BYTES], 0);
     loop {
-        match file.read(&mut buffer) {
+        match file.read_at(&mut buffer, at) {
             Ok(0) => return Ok(()),
             Ok(read) => {
                 sha256.update(buffer.get(..read).unwrap_or_default());
+                at += read as u64;
                 progress(read as u64);
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

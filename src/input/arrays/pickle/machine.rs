@@ -75,6 +75,8 @@ impl<'a> Machine<'a> {
                 let of = self.top()?.clone();
                 numpy::build(&of, &state, stream, self.scratch)?;
             }
+            // Of a class that is known, or it would have been refused by its name.
+            Op::Object => return Err(Error::new("an object of a class, which is not made")),
             Op::Put(place) => self.put(*place)?,
             Op::Memoize => self.put(self.puts)?,
             op => {

@@ -36,6 +36,8 @@ pub enum Op {
     StackGlobal,
     Reduce,
     Build,
+    /// An object of a class.
+    Object,
     Get(u32),
     Put(u32),
     Memoize,
@@ -75,6 +77,7 @@ impl Stream<'_> {
             0x93 => Op::StackGlobal,
             b'R' => Op::Reduce,
             b'b' => Op::Build,
+            0x81 | 0x92 => Op::Object,
             b'h' => Op::Get(self.take::<1>()?[0].into()),
             b'j' => Op::Get(u32::from_le_bytes(self.take()?)),
             b'q' => Op::Put(self.take::<1>()?[0].into()),
@@ -138,9 +141,8 @@ fn refused(code: u8) -> Error {
         b'P' | b'Q' => "a reference to what is outside the file, as torch.save makes it",
         0x97 => "a buffer that is outside the file",
         0x82..=0x84 => "a class by number",
-        0x81 | 0x92 | b'i' | b'o' => "an object of a class, which is not made",
         0x8f..=0x91 => "a set",
-        b'I' | b'L' | b'F' | b'S' | b'V' | b'l' | b'd' | b'g' | b'p' => {
+        b'I' | b'L' | b'F' | b'S' | b'V' | b'l' | b'd' | b'g' | b'p' | b'i' | b'o' => {
             "an instruction of protocol 0 or 1, which is not followed"
         }
         _ => return Error::new(format!("no instruction of a pickle: {code:#04x}")),
