@@ -329,7 +329,7 @@ fn tell(
             count(vectors.dim() as u64, "component"),
             args.dtype
         )?;
-        writeln!(out, "  from {} ({}), {read}", count(files, "file"), vectors.format().name())?;
+        writeln!(out, "  from {}, {}, {read}", count(files, "file"), vectors.format().name())?;
         writeln!(out, "  {} failed{}", count(taken.failed(), "row"), taken.failures())?;
         tell_left_out(out, vectors.left_out(), vectors.unclaimed())?;
         for (head, digest) in HEADS.into_iter().zip([&taken.digest, after]) {
