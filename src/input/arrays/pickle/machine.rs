@@ -64,11 +64,11 @@ impl<'a> Machine<'a> {
             Op::SetItem => {
                 let value = self.pop()?;
                 let key = self.pop()?;
-                self.set_items(vec![key, value], stream)?;
+                self.set_items(&[key, value], stream)?;
             }
             Op::SetItems => {
                 let items = self.pop_to_mark()?;
-                self.set_items(items, stream)?;
+                self.set_items(&items, stream)?;
             }
             Op::Build => {
                 let state = self.pop()?;
@@ -218,7 +218,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn set_items(&mut self, items: Vec<Value>, stream: &Stream<'_>) -> Result<()> {
+    fn set_items(&mut self, items: &[Value], stream: &Stream<'_>) -> Result<()> {
         if !matches!(self.top()?, Value::Dict) {
             return Err(Error::new(format!("an item is set in {}, not in a dictionary", self.top()?.name())));
         }
