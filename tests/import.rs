@@ -263,7 +263,7 @@ fn a_source_that_changes_while_it_is_read_is_noticed() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("text.pkl");
     fs::copy(made().join("text_f4_4.pkl"), &path).unwrap();
-    let vectors = open(&[path.clone()], &[], Kind::Text).unwrap();
+    let vectors = open(std::slice::from_ref(&path), &[], Kind::Text).unwrap();
     assert!(vectors.refuse_changed().is_ok());
     fs::File::options().append(true).open(&path).unwrap().set_len(100).unwrap();
     let error = vectors.refuse_changed().unwrap_err();
