@@ -23,7 +23,7 @@ Installs what is missing, after saying what it will fetch and how much disk that
                  On a login node without GPU, say what the GPU nodes need: `nvidia-smi` there tells the driver.
                  A CUDA kind serves machines without GPU as well.
   --mpi KIND     which MPI's packages to install (default openmpi). Without root, MPI is the `mpicc` in PATH.
-  --tests        also Slurm, of which `make test` starts one of its own
+  --tests        also Slurm, of which `make test` starts one of its own, and on Debian Chromium, which looks at a page
   --no-root      install no system packages: MPI, HDF5 and compilers come from a cluster's modules. What is missing is
                  named all at once. libclang and cmake, where they are missing, are fetched as Python wheels.
   --prefix DIR   where to put what is fetched (default .deps in this tree, or what .deps links to): libtorch and, with
@@ -60,6 +60,7 @@ readonly PACKAGES=(
 readonly PACKAGES_OPENMPI=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev)
 readonly PACKAGES_MPICH=(mpich libmpich-dev libhdf5-mpich-dev)
 readonly PACKAGES_TESTS=(slurmctld slurmd slurm-client munge iproute2)
+readonly PACKAGES_TESTS_DEBIAN=(chromium)      # Ubuntu's is a snap, which does not start in a container
 # To run alone. Debian and Ubuntu name the library by its version, each release another: a pattern, which apt-get and
 # dpkg-query both know, names the one there is.
 readonly RUNTIME=(ca-certificates libstdc++6)
@@ -78,6 +79,7 @@ has() { command -v "$1" > /dev/null 2>&1; }
 # at_least 1.95.0 1.89: is the first version the second or later?
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
 size_of() { du -shL "$1" | cut -f 1; }
+is_debian() { grep -q -x 'ID="\?debian"\?' /etc/os-release 2> /dev/null; }
 uses_apt() { [ "$no_root" = no ] && has apt-get; }
 # The system's Python is the one that python3-pip and python3-h5py belong to.
 python() { if uses_apt; then /usr/bin/python3 "$@"; else python3 "$@"; fi; }
@@ -314,6 +316,7 @@ decide() {
             mpich) packages=("${PACKAGES_MPICH[@]}") ;;
         esac
         [ "$tests" = no ] || packages+=("${PACKAGES_TESTS[@]}")
+        [ "$tests" = no ] || ! is_debian || packages+=("${PACKAGES_TESTS_DEBIAN[@]}")
         decide_packages "${packages[@]}" "${PACKAGES[@]}"
     fi
     rust_is_there || plan+=("Rust $RUST|150|650")

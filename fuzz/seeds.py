@@ -4,12 +4,17 @@
 They are made of tests/fixtures and the sample; the first byte of most says what the rest is (see fuzz_targets).
 """
 
+import collections
 import gzip
+import io
 import json
+import pickle
 import struct
 import subprocess
 import sys
 import tempfile
+import types
+import zipfile
 from pathlib import Path
 
 FUZZ = Path(__file__).resolve().parent
@@ -172,7 +177,63 @@ def spiece(pieces):
     return model + field(2, b"\x18\x01\xc0\x02\x02") + field(3, field(2, charsmap) + b"\x18\x01")
 
 
-TARGETS = [captions, archives, safetensors, spool, journal, pictures, configs]
+def pickles(put):
+    """As NumPy has its arrays pickled, without NumPy."""
+    def named(module, name):
+        def function():
+            pass
+
+        function.__module__, function.__qualname__, function.__name__ = module, name, name
+        setattr(sys.modules.setdefault(module, types.ModuleType(module)), name, function)
+        return function
+
+    class Made:
+        def __init__(self, *reduced):
+            self.reduced = reduced
+
+        def __reduce__(self):
+            return self.reduced
+
+    reconstruct = named("numpy.core.multiarray", "_reconstruct")
+    from_buffer = named("numpy._core.numeric", "_frombuffer")
+    scalar = named("numpy._core.multiarray", "scalar")
+    ndarray, dtype = named("numpy", "ndarray"), named("numpy", "dtype")
+
+    def of(name, order="<"):
+        return Made(dtype, (name, False, True), (3, order, None, None, None, -1, -1, 0))
+
+    def array(shape, data, name="f4", order="<"):
+        return Made(reconstruct, (ndarray, (0,), b"b"), (1, shape, of(name, order), False, data))
+
+    ones = struct.pack("<4f", 1, 0.5, 2, 0)
+    one, two = array((4,), ones), array((2, 2), ones)
+    for protocol in [2, 3, 4, 5]:
+        def dump(choice, what):
+            put(choice + pickle.dumps(what, protocol))
+
+        dump(b"0", {"a": one, "b": array((4,), ones[::-1], order=">")})
+        dump(b"0", {"a": Made(from_buffer, (ones, of("f8"), (2,), "C")), "b": array((1, 2), ones, "f8")})
+        dump(b"0", collections.OrderedDict({"a": [1.5, 2, 3.25], "b": [0.0] * 3}))
+        dump(b"0", {Made(scalar, (of("U1"), b"a\0\0\0")): [Made(scalar, (of("f4"), ones[:4]))]})
+        dump(b"1", {"a": [one, one], "b": [], "c": array((1, 4), ones)})
+        dump(b"1", {"a": [[1.5, 2], [3.0, 4]], "b": two})
+
+    def npy(descr, shape, data):
+        header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+        return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+
+    for method in [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]:
+        for choice, counts in [(b"0", None), (b"1", npy("<i8", (2,), struct.pack("<2q", 2, 0)))]:
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w", method) as archive:
+                archive.writestr("asset_ids.npy", npy("<U2", (2,), b"a\0\0\0\0\0\0\0b\0\0\0c\0\0\0"))
+                archive.writestr("embeddings.npy", npy("<f4", (2, 2), ones))
+                if counts:
+                    archive.writestr("counts.npy", counts)
+            put(choice + file.getvalue())
+
+
+TARGETS = [captions, archives, pickles, safetensors, spool, journal, pictures, configs]
 
 
 def main(folder):

@@ -17,7 +17,12 @@ if "$MPIRUN" --version 2>&1 | grep -q -i 'open.\?mpi'; then RANKS+=(--oversubscr
 
 # Shows a command as one would type it, and runs it.
 run() {
-    printf '\n$ %s\n' "$*"
+    local word shown=()
+    for word; do
+        case $word in *[[:space:]]*) word="\"$word\"" ;; esac
+        shown+=("$word")
+    done
+    printf '\n$ %s\n' "${shown[*]}"
     "$@"
 }
 
@@ -44,13 +49,14 @@ import h5py
 f = h5py.File('$OUT/siglip_text_embeddings.h5')
 vectors = dict(zip(f['asset_ids'][:], f['embeddings'][:]))
 print(len(vectors), 'captions;', '0/10002:', vectors[b'0/10002'][:4], '...')"
-# Texts in two languages that are nobody's caption, and the assets whose views are nearest to them.
-run hyperslab embed siglip --model sample/model --captions sample/queries.json \
-    --output-dir "$OUT" --siglip-text siglip_queries.h5
-run /usr/bin/python3 sample/search.py sample/queries.json "$OUT/siglip_queries.h5" \
-    "$OUT/siglip_image_embeddings.h5" sample/captions.json
+# Texts in two languages that are nobody's caption, and the assets that have the views nearest to them.
+SHOW=(-k 3 --captions sample/captions.json)
+run hyperslab search "$OUT/siglip_image_embeddings.h5" --model sample/model "${SHOW[@]}" \
+    --text 'a red toy automobile' --text 'a purple octopus with long legs' --text 会发光的蓝色机器人
 # The same by whole assets, from Qwen's vectors.
-run hyperslab embed qwen --model sample/model-qwen --captions sample/queries.json \
-    --output-dir "$OUT" --qwen-text qwen_queries.h5
-run /usr/bin/python3 sample/search.py sample/queries.json "$OUT/qwen_queries.h5" \
-    "$OUT/qwen_image_embeddings.h5" sample/captions.json
+run hyperslab search "$OUT/qwen_image_embeddings.h5" --model sample/model-qwen "${SHOW[@]}" \
+    --text 'a purple octopus with long legs' --text 会发光的蓝色机器人 --text 戴帽子的雪人
+# By a picture; and by an asset, for which no model is loaded.
+run hyperslab search "$OUT/siglip_text_embeddings.h5" --model sample/model "${SHOW[@]}" \
+    --background white --image sample/renders/0/10113/00003.webp
+run hyperslab search "$OUT/siglip_image_embeddings.h5" "${SHOW[@]}" --id 0/10096

@@ -12,7 +12,7 @@ mod kill;
 mod limits;
 mod models;
 mod outputs;
-mod qwen;
+pub mod qwen;
 mod ranks;
 mod retry;
 mod settings;

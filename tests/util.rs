@@ -1,6 +1,7 @@
 //! Runs the program, alone or on ranks, so that no test can hang, and compares the files it makes.
 
 mod launcher;
+mod talk;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use hyperslab::store::{Digest, OutputPaths, Reader, read_journal};
 pub use launcher::{LAUNCHER, foreign_launcher, is_open_mpi};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
+pub use talk::Talk;
 use tempfile::TempDir;
 
 /// No run of a test takes longer, unless it hangs.
@@ -102,6 +104,7 @@ impl Dir {
             variables: Vec::new(),
             script: None,
             rank_script: None,
+            input: None,
         }
     }
 }
@@ -120,6 +123,8 @@ pub struct Run {
     script: Option<String>,
     /// A shell script around each rank, see [`Run::each_rank`].
     rank_script: Option<String>,
+    /// What its standard input holds.
+    input: Option<Vec<u8>>,
 }
 
 impl Run {
@@ -181,6 +186,20 @@ impl Run {
         self
     }
 
+    /// With this on its standard input.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// Starts one process to talk with.
+    pub fn talk(self) -> Talk {
+        let captured = TempDir::new().unwrap();
+        let mut command = self.command(captured.path());
+        command.current_dir(&self.folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Talk::start(command.stderr(File::create(captured.path().join("stderr")).unwrap()))
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
         self.start().wait()
@@ -192,9 +211,13 @@ impl Run {
         let captured = TempDir::new().unwrap();
         let mut command = self.command(captured.path());
         let file = |name| File::create(captured.path().join(name)).unwrap();
+        let input = self.input.map_or_else(Stdio::null, |input| {
+            fs::write(captured.path().join("stdin"), input).unwrap();
+            File::open(captured.path().join("stdin")).unwrap().into()
+        });
         let child = command
             .current_dir(&self.folder)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .process_group(0)

@@ -92,16 +92,21 @@ impl ModelArgs {
     pub fn options(&self, family: Family) -> Result<Options> {
         let (mut own, mut input) = (self.clone(), InputArgs::default());
         family.drop_of_others(&mut input, &mut own);
+        own.all_options()
+    }
+
+    /// What is asked of a model, whether it has all of it or not.
+    ///
+    /// # Errors
+    /// A background that is none.
+    pub fn all_options(self) -> Result<Options> {
         Ok(Options {
-            background: own.background.as_deref().map(str::parse).transpose()?,
-            max_num_patches: own.max_num_patches,
-            max_pixels: own.max_pixels,
-            instruction: own.instruction,
-            form: own.text_form.map(|form| match form {
-                TextFormArg::Document => TextForm::Document,
-                TextFormArg::Query => TextForm::Query,
-            }),
-            dim: own.dim,
+            background: self.background.as_deref().map(str::parse).transpose()?,
+            max_num_patches: self.max_num_patches,
+            max_pixels: self.max_pixels,
+            instruction: self.instruction,
+            form: self.text_form.map(Into::into),
+            dim: self.dim,
         })
     }
 }
@@ -220,6 +225,15 @@ pub enum TextFormArg {
     Query,
 }
 
+impl From<TextFormArg> for TextForm {
+    fn from(typed: TextFormArg) -> Self {
+        match typed {
+            TextFormArg::Document => Self::Document,
+            TextFormArg::Query => Self::Query,
+        }
+    }
+}
+
 /// A device, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -227,6 +241,17 @@ pub enum DeviceArg {
     Auto,
     Cpu,
     Cuda,
+}
+
+#[cfg(feature = "engine")]
+impl From<PrecisionArg> for crate::model::device::Precision {
+    fn from(typed: PrecisionArg) -> Self {
+        match typed {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+            PrecisionArg::F16 => Self::F16,
+        }
+    }
 }
 
 #[cfg(feature = "engine")]

@@ -120,7 +120,7 @@ Interrupted or killed, the same command goes on from the last committed round, o
 code 75 asks for that.";
 
 #[cfg(feature = "engine")]
-pub use engine::run;
+pub use engine::{request, run};
 
 #[cfg(feature = "engine")]
 mod engine {
@@ -129,13 +129,12 @@ mod engine {
 
     use super::{EmbedArgs, JobArgs, Only, ShardArg};
     use crate::cli::array;
-    use crate::cli::compute::{PrecisionArg, VerifyResumeArg};
+    use crate::cli::compute::VerifyResumeArg;
     use crate::cli::{ConfigFile, Family, InputSettings, OutputSettings, layer};
     use crate::comm::World;
     use crate::error::{Error, Exit, Result};
     use crate::input::views::{Layout, Rule};
     use crate::job::{self, CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
-    use crate::model::device::Precision;
     use crate::plan::{Kind, Views};
 
     /// Runs the job, which began at `began`; `say` takes what rank 0 prints. Collective.
@@ -177,11 +176,7 @@ mod engine {
             outputs: outputs(family, args.only, &input, &output).map_err(usage)?,
             device: run.device.map_or_else(Default::default, Into::into),
             share_gpu: run.share_gpu.unwrap_or(false),
-            precision: model.precision.map(|precision| match precision {
-                PrecisionArg::F32 => Precision::F32,
-                PrecisionArg::Bf16 => Precision::Bf16,
-                PrecisionArg::F16 => Precision::F16,
-            }),
+            precision: model.precision.map(Into::into),
             options: model.options(family).map_err(usage)?,
             stored: output.dtype,
             compression: output.compression,
@@ -296,7 +291,13 @@ mod engine {
         Ok(())
     }
 
-    fn request(family: Family, kind: Kind, input: &InputSettings, output: &OutputSettings) -> OutputRequest {
+    /// What is asked of the output of this kind.
+    pub fn request(
+        family: Family,
+        kind: Kind,
+        input: &InputSettings,
+        output: &OutputSettings,
+    ) -> OutputRequest {
         let image = kind.has_views();
         let captions = if image { Vec::new() } else { family.captions(input) };
         let file =

@@ -55,10 +55,15 @@ impl Family {
 
     /// Which views are taken.
     pub fn views(self, input: &InputSettings) -> Views {
-        input.views.unwrap_or(match self {
+        input.views.unwrap_or(self.default_views())
+    }
+
+    /// Which views are taken where nothing else is asked.
+    pub fn default_views(self) -> Views {
+        match self {
             Self::Siglip => Views::All,
             Self::Qwen => Views::Evenly(QWEN_VIEWS),
-        })
+        }
     }
 
     /// Files of captions with the groups of the output they go to, the root having no name.

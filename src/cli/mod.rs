@@ -1,16 +1,20 @@
 //! The command line: one file per command, from what was typed to what it means.
 
 #[cfg(feature = "engine")]
+mod against;
+#[cfg(feature = "engine")]
 mod array;
 mod bench;
 mod compute;
 mod doctor;
 mod embed;
+mod encode;
 mod engine;
 mod export;
 mod family;
 mod fetch;
 mod get;
+mod import;
 mod info;
 mod input;
 mod list;
@@ -20,10 +24,12 @@ mod npy;
 mod out;
 mod output;
 mod plan;
+mod query;
 #[cfg(feature = "engine")]
 mod ranks;
 mod rows_out;
 mod seal;
+mod search;
 mod select;
 mod settings;
 mod tally;
@@ -98,9 +104,12 @@ pub enum Command {
     Info(info::InfoArgs),
     List(list::ListArgs),
     Get(get::GetArgs),
-    Verify(verify::VerifyArgs),
+    Verify(Box<verify::VerifyArgs>),
+    Import(Box<import::ImportArgs>),
     Export(export::ExportArgs),
     Merge(merge::MergeArgs),
+    Search(Box<search::SearchArgs>),
+    Encode(Box<encode::EncodeArgs>),
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
 }
@@ -121,7 +130,12 @@ pub fn main(compute: impl FnOnce(&Cli) -> Result<Exit>) -> ExitCode {
 
 fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
     // A command that computes starts logging itself, once it knows its rank.
-    if !matches!(cli.command, Command::Embed(_) | Command::Seal(_) | Command::Bench(_) | Command::Doctor(_)) {
+    let computes = match &cli.command {
+        Command::Embed(_) | Command::Seal(_) | Command::Bench(_) | Command::Doctor(_) => true,
+        Command::Verify(args) => args.against.is_some(),
+        _ => false,
+    };
+    if !computes {
         logging::start(&cli.log, None)?;
     }
     match &cli.command {
@@ -130,11 +144,13 @@ fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
         Command::Info(args) => info::run(args),
         Command::List(args) => list::run(args),
         Command::Get(args) => get::run(args),
-        Command::Verify(args) => verify::run(args),
+        Command::Verify(args) => verify::run(args, || compute(cli)),
+        Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),
-        Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) => compute(cli),
+        Command::Search(args) => search::run(args, || compute(cli)),
+        Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) | Command::Encode(_) => compute(cli),
     }
 }
 

@@ -41,6 +41,16 @@ pub fn to_stdout(body: impl FnOnce(&mut dyn Write) -> std::result::Result<Exit, 
     }
 }
 
+/// Shows, on a terminal, that something is being done that takes its time.
+#[cfg(feature = "engine")]
+pub fn spinning<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+    let spinner = indicatif::ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+    let done = work();
+    spinner.finish_and_clear();
+    done
+}
+
 /// `1234567` as `1,234,567`.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use super::bench::{self, BenchArgs};
-use super::{Cli, Command, doctor, embed, logging, out, seal};
+use super::{Cli, Command, against, doctor, embed, encode, logging, out, seal, search};
 use crate::comm::{self, World};
 use crate::error::{Error, Exit, Result};
 
@@ -18,6 +18,12 @@ pub fn run_on_ranks(cli: &Cli) -> Result<Exit> {
     if let Command::Doctor(args) = &cli.command {
         // It must tell of ranks that fail, and go on without them.
         return doctor::run(cli, args);
+    }
+    match &cli.command {
+        // Each is one process, and starts without MPI.
+        Command::Search(args) => return search::run_with_model(args),
+        Command::Encode(args) => return encode::run(args, cli.config.as_deref()),
+        _ => {}
     }
     let world = World::init()?;
     match run(&world, cli, began) {
@@ -53,6 +59,7 @@ fn run(world: &World, cli: &Cli, began: Instant) -> Result<()> {
     match &cli.command {
         Command::Embed(args) => embed::run(world, args, cli.config.as_deref(), began, &mut say)?,
         Command::Seal(args) => seal::run(world, args, cli.config.as_deref(), &mut say)?,
+        Command::Verify(args) => against::run(world, args, cli.config.as_deref(), &mut say)?,
         Command::Bench(BenchArgs { what: bench::What::Decode(args) }) => {
             say(&world.agree(bench::decode::run(args))?);
         }

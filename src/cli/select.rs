@@ -148,15 +148,18 @@ pub fn find_all(reader: &Reader, map: Option<&IdMap>, ids: &[String]) -> Result<
 }
 
 /// Finds what arguments mean.
-struct Finder<'a> {
-    reader: &'a Reader,
-    map: Option<&'a IdMap>,
+pub struct Finder<'a> {
+    pub reader: &'a Reader,
+    pub map: Option<&'a IdMap>,
 }
 
 impl Finder<'_> {
     /// What an argument means: an id (which may contain `#`), or a view of one. The inner error says
     /// that there is no such thing.
-    fn find(&self, argument: &str) -> Result<std::result::Result<Wanted, String>> {
+    ///
+    /// # Errors
+    /// A failed read, an id that the map gives to two assets.
+    pub fn find(&self, argument: &str) -> Result<std::result::Result<Wanted, String>> {
         if let Some((asset_id, rows)) = self.asset(argument)? {
             return Ok(Ok(Wanted { asset_id, first_view: 0, rows }));
         }

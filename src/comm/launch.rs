@@ -115,6 +115,25 @@ pub fn check(world_size: usize, variable: impl Fn(&str) -> Option<String>) -> Re
     }
 }
 
+/// Refuses to be one of several processes of a launcher, each of which would do the same.
+///
+/// # Errors
+/// The launcher started several.
+pub fn check_alone() -> Result<()> {
+    alone(|name| std::env::var(name).ok())
+}
+
+fn alone(variable: impl Fn(&str) -> Option<String>) -> Result<()> {
+    let number = |name: &str| variable(name)?.trim().parse::<usize>().ok();
+    match LAUNCHED.iter().find_map(|&(name, whose)| Some((number(name)?, whose))) {
+        Some((launched, whose)) if launched > 1 => {
+            Err(Error::new(format!("this command is one process, and {whose} started {launched}"))
+                .hint("start it without a launcher"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What starts ranks of an MPI.
 fn commands(mpi: &str) -> String {
     let slurm = Family::of(mpi).map_or("srun --mpi=TYPE hyperslab ...", Family::srun);
@@ -208,6 +227,13 @@ mod tests {
         assert!(commands("Open MPI 4.1.4").contains("--mpi=pmix"));
         assert!(commands("MPICH 4.0.2").contains("--mpi=pmi2"));
         assert!(commands("Intel MPI 2021.8").contains("--mpi=pmi2"));
+    }
+
+    #[test]
+    fn what_is_one_process_is_no_rank_of_several() {
+        let check = |size: &str| alone(|name| (name == "PMI_SIZE").then(|| size.to_owned()));
+        assert!(check("1").is_ok() && alone(|_| None).is_ok());
+        assert!(check("8").is_err_and(|error| error.message.contains("started 8")));
     }
 
     #[test]

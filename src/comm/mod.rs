@@ -21,7 +21,7 @@ use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Root};
 
 use crate::error::{Error, Exit, Result, note};
 
-pub use launch::Launcher;
+pub use launch::{Launcher, check_alone};
 use pulse::Pulse;
 
 /// The communicator as C sees it, handed to `h5/` and opaque elsewhere.

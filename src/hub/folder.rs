@@ -55,18 +55,29 @@ pub fn find(typed: &Path) -> Result<ModelFolder> {
             "--model takes a folder, or the name org/name of a model that `hyperslab fetch` has fetched",
         ));
     };
+    find_cached(&name).map_err(|error| {
+        let message = format!("there is no folder '{text}', and {}", error.message);
+        Error { message, ..error }
+    })
+}
+
+/// What the cache has of a model, whatever lies under its name elsewhere.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_cached(name: &ModelName) -> Result<ModelFolder> {
     let cache = Cache::of_user()?;
-    let model = cache.model(&name);
+    let model = cache.model(name);
     let absent = |what: &str| {
-        Error::new(format!("model '{name}': neither a folder of that name, nor {what}"))
+        Error::new(format!("the model '{name}' {what}"))
             .hint(format!("where there is internet, e.g. on a login node: hyperslab fetch {name}"))
     };
     if !model.folder().is_dir() {
-        return Err(absent(&format!("in the cache ({})", cache.folder().display())));
+        return Err(absent(&format!("is not in the cache ({})", cache.folder().display())));
     }
     let Some(commit) = model.commit(&name.revision) else {
         let folder = model.folder().display();
-        return Err(absent(&format!("revision '{}' of it in the cache ({folder})", name.revision)));
+        return Err(absent(&format!("has no revision '{}' in the cache ({folder})", name.revision)));
     };
     let folder = ModelFolder::new(&model.snapshot(&commit));
     let missing = missing(&folder.path);
@@ -74,7 +85,7 @@ pub fn find(typed: &Path) -> Result<ModelFolder> {
         return Ok(folder);
     }
     Err(Error::new(format!(
-        "model '{name}' is incomplete in the cache: {} lacks {}",
+        "the model '{name}' is incomplete in the cache: {} lacks {}",
         folder.path.display(),
         missing.join(", ")
     ))

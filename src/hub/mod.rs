@@ -17,7 +17,7 @@ mod name;
 pub use cache::Cache;
 pub use client::Hub;
 pub use fetch::{Fetch, is_offline};
-pub use folder::{ModelFolder, find, find_complete};
+pub use folder::{ModelFolder, find, find_cached, find_complete};
 pub use name::ModelName;
 
 /// A variable of the environment; an empty one is as good as none.

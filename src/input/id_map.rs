@@ -148,6 +148,16 @@ impl Naming {
         Ok(Self { map: map.map(IdMap::read).transpose()?, ids })
     }
 
+    /// Every id by which an asset that is stored as `id` may be called in an input, sorted.
+    pub fn names<'a>(&'a self, id: &'a str) -> Vec<&'a str> {
+        let Some(map) = &self.map else { return vec![id] };
+        let mut names = map.names(id);
+        names.push(id);
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The captions under the ids that are stored. An asset that the map does not name keeps its id; such
     /// assets are also returned.
     ///

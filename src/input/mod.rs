@@ -5,6 +5,7 @@
 //! table. The rows of all groups of a file go to its [`Spool`].
 
 mod archive;
+pub mod arrays;
 pub mod captions;
 mod catalog;
 mod id_map;

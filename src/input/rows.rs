@@ -214,7 +214,7 @@ fn write_caption(writer: &mut SpoolWriter, asset: Asset<'_>) -> Result<()> {
 }
 
 /// The views of an asset in order of their path below it, those that are taken.
-fn views_of(asset: Asset<'_>, views: Views) -> Result<Vec<View>> {
+pub(super) fn views_of(asset: Asset<'_>, views: Views) -> Result<Vec<View>> {
     let id = asset.id_of_input();
     let mut all = Vec::with_capacity(asset.count() as usize);
     for data in asset.data() {

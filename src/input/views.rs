@@ -6,6 +6,7 @@
 //! unpacked. [`ViewReader`] reads a [`View`] wherever it lies.
 
 mod codec;
+mod find;
 mod gather;
 mod layout;
 mod list;
@@ -22,6 +23,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::bytes::{Reader, put_bytes};
 
 pub(super) use codec::ViewCodec;
+pub use find::{Found, ViewFinder};
 pub(super) use gather::decode_views;
 pub use layout::Layout;
 pub use list::read_list;

@@ -1,6 +1,7 @@
 //! How the items of an output are put into batches, decided once for all ranks.
 
 use super::devices::RankDevice;
+use super::encoder::EncoderRequest;
 use super::request::EmbedRequest;
 use crate::comm::World;
 use crate::error::{Context, Result};
@@ -32,19 +33,46 @@ pub fn choose(
     let chosen = world.from_root(|| {
         let tokens_max = match request.max_tokens_per_batch {
             Some(asked) => asked,
-            None => model::memory::default_tokens(
-                description,
-                modality,
-                checkpoint::parameters(folder)?,
-                device.precision.value_bytes(),
-                device.memory,
-            ),
+            None => default_tokens(modality, device, folder, description)?,
         };
         serde_json::to_vec(&tokens_max).context(|| "cannot encode the size of batches")
     })?;
     let tokens_max = serde_json::from_slice(&chosen).context(|| "cannot decode the size of batches")?;
     let window_rows = if kind.has_views() { WINDOW_OF_VIEW_SETS } else { usize::MAX };
     Ok(Batching::Tokens { tokens_max, window_rows })
+}
+
+/// Decides for an encoder, of which nothing depends on how its items are put together.
+///
+/// # Errors
+/// The model's weights cannot be examined.
+pub fn choose_alone(
+    modality: Modality,
+    device: &RankDevice,
+    request: &EncoderRequest,
+    description: &Description,
+) -> Result<Batching> {
+    if description.work(modality).is_some_and(|work| work.tokens_per_item.is_none()) {
+        let tokens_max = match request.max_tokens_per_batch {
+            Some(asked) => asked,
+            None => default_tokens(modality, device, &request.folder.path, description)?,
+        };
+        return Ok(Batching::Tokens { tokens_max, window_rows: usize::MAX });
+    }
+    let kind = if modality == Modality::Text { Kind::Text } else { Kind::Image };
+    Ok(Batching::Rows(request.batch_size.unwrap_or_else(|| default_batch_size(device, kind))))
+}
+
+/// As many tokens as the device holds beside the model.
+fn default_tokens(
+    modality: Modality,
+    device: &RankDevice,
+    folder: &std::path::Path,
+    description: &Description,
+) -> Result<usize> {
+    let parameters = checkpoint::parameters(folder)?;
+    let value_bytes = device.precision.value_bytes();
+    Ok(model::memory::default_tokens(description, modality, parameters, value_bytes, device.memory))
 }
 
 /// Enough to fill the device, and on a CPU few enough to stay in its caches. Captions have 64 tokens, views of

@@ -4,7 +4,7 @@ use super::cores;
 use super::request::EmbedRequest;
 use crate::comm::World;
 use crate::error::{Context, Error, Result};
-use crate::model::device::{self, Device, Precision};
+use crate::model::device::{self, Device, DeviceRequest, Precision, Probe};
 use crate::model::memory::DeviceMemory;
 
 /// What a rank computes with.
@@ -19,6 +19,22 @@ pub struct RankDevice {
 }
 
 impl RankDevice {
+    /// A device with its own precision and all cores, shared by so many ranks.
+    fn of(device: Device, probe: &Probe, ranks: u64) -> Self {
+        let unknown = || "unknown GPU".to_owned();
+        let (model, memory) = match device {
+            Device::Cpu => (device::cpu_name(), DeviceMemory::Cpu),
+            Device::Cuda(index) => {
+                let gpu = probe.visible.get(index).and_then(|identity| device::gpu(identity));
+                let memory = gpu.map(|gpu| DeviceMemory::Gpu(gpu.memory_bytes / ranks));
+                let name = probe.names.get(index).cloned();
+                (name.unwrap_or_else(unknown), memory.unwrap_or(DeviceMemory::UnknownGpu))
+            }
+        };
+        let decode_threads = crate::store::cores();
+        Self { device, precision: Precision::default_for(device), model, memory, decode_threads }
+    }
+
     pub fn is_gpu(&self) -> bool {
         self.device != Device::Cpu
     }
@@ -39,10 +55,6 @@ pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
         .collect::<Result<_>>()?;
     let chosen = device::choose(request.device, &probe, world.local_rank(), &node, request.share_gpu);
     let device = world.agree(chosen)?;
-    let model = match device {
-        Device::Cpu => device::cpu_name(),
-        Device::Cuda(index) => probe.names.get(index).cloned().unwrap_or_else(|| "unknown GPU".to_owned()),
-    };
     let cores = cores::usable_cores(world)?;
     let decode_threads = request.decode_threads.unwrap_or(cores);
     let decodes_views = request.outputs.iter().any(|output| output.kind.has_views());
@@ -53,18 +65,22 @@ pub fn choose(world: &World, request: &EmbedRequest) -> Result<RankDevice> {
     {
         tracing::warn!("{warning}");
     }
-    let memory = match device {
-        Device::Cpu => DeviceMemory::Cpu,
-        Device::Cuda(index) => {
-            let gpu = probe.visible.get(index).and_then(|identity| device::gpu(identity));
-            // Where ranks may share, all of a node might be on one.
-            let ranks = if request.share_gpu { node.len().max(1) as u64 } else { 1 };
-            gpu.map_or(DeviceMemory::UnknownGpu, |gpu| DeviceMemory::Gpu(gpu.memory_bytes / ranks))
-        }
-    };
-    let precision = request.precision.unwrap_or_else(|| Precision::default_for(device));
-    world.agree(check_equal(world, &model))?;
-    Ok(RankDevice { device, precision, model, memory, decode_threads })
+    // Where ranks may share, all of a node might be on one.
+    let ranks = if request.share_gpu { node.len().max(1) as u64 } else { 1 };
+    let chosen = RankDevice::of(device, &probe, ranks);
+    let precision = request.precision.unwrap_or(chosen.precision);
+    world.agree(check_equal(world, &chosen.model))?;
+    Ok(RankDevice { precision, decode_threads, ..chosen })
+}
+
+/// The device of a process that is alone, with the device's own precision.
+///
+/// # Errors
+/// A GPU that should be there and is not.
+pub fn choose_alone(request: DeviceRequest) -> Result<RankDevice> {
+    let probe = device::probe(request);
+    let device = device::choose(request, &probe, 0, std::slice::from_ref(&probe.visible), true)?;
+    Ok(RankDevice::of(device, &probe, 1))
 }
 
 /// Bit-identical results at any number of ranks need one kind of device.

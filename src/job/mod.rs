@@ -2,13 +2,19 @@
 //!
 //! [`embed`] plans and locks every output first, then makes one after the other: compute and commit
 //! round after round, then seal. Every function that takes a [`World`] is collective.
+//!
+//! Outside of a job, [`OwnModel`] is the model that a sealed file was made with, and an [`Encoder`] embeds single
+//! texts and pictures.
 
+mod against;
 mod batches;
 mod cores;
 mod devices;
 mod doctor;
+mod encoder;
 mod model_folder;
 mod output;
+mod own_model;
 mod pipeline;
 mod prepare;
 mod progress;
@@ -34,7 +40,10 @@ use crate::store::{Compression, OutputPaths, remove};
 
 use unsealed::Unsealed;
 
+pub use against::{AgainstRequest, Comparison, InputState, against};
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
+pub use encoder::{Encoded, Encoder, EncoderRequest, Input};
+pub use own_model::OwnModel;
 pub use request::{CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
 pub use stop::Stop;
 

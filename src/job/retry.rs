@@ -57,7 +57,10 @@ pub fn decide(paths: &OutputPaths, wanted: &Header, spool: &Spool, tables: &[Tab
 }
 
 /// Whether a new plan differs from that of a sealed file in nothing but items that failed.
-fn check_same_input(sealed: &SealedRows, spool: &Spool, tables: &[Table]) -> Result<()> {
+///
+/// # Errors
+/// It does, or the file cannot be read.
+pub fn check_same_input(sealed: &SealedRows, spool: &Spool, tables: &[Table]) -> Result<()> {
     if !sealed.has_tables(tables)? {
         return Err(Error::new("the input has other assets, or other numbers of views, now"));
     }

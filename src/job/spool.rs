@@ -159,7 +159,10 @@ fn source(output: &OutputRequest) -> Result<Source> {
 }
 
 /// Reads the input and writes the spool. Collective.
-fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
+///
+/// # Errors
+/// An input that cannot be read or is not valid, or a file that cannot be written.
+pub fn make(world: &World, output: &OutputRequest, path: &Path) -> Result<()> {
     let listing = if output.kind.has_views() { list_views(world, output)? } else { None };
     let write = || -> Result<()> {
         let source = source(output)?;

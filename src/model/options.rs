@@ -46,6 +46,19 @@ impl FromStr for TextForm {
 }
 
 impl Options {
+    /// Each option of `self`, and where nothing is asked for, that of `below`.
+    #[must_use]
+    pub fn or(self, below: Self) -> Self {
+        Self {
+            background: self.background.or(below.background),
+            max_num_patches: self.max_num_patches.or(below.max_num_patches),
+            max_pixels: self.max_pixels.or(below.max_pixels),
+            instruction: self.instruction.or(below.instruction),
+            form: self.form.or(below.form),
+            dim: self.dim.or(below.dim),
+        }
+    }
+
     /// Refuses what a family does not have, and lengths that a model of vectors of `dim` does not make.
     ///
     /// # Errors

@@ -65,6 +65,16 @@ impl Blocks {
         self.rows_of(block..block.saturating_add(1))
     }
 
+    /// The block that has this row; past the end, the number of blocks.
+    pub fn block_of(&self, row: u64) -> u64 {
+        let group = self.ends.partition_point(|end| end.row <= row);
+        if group == self.ends.len() {
+            return self.count();
+        }
+        let start = self.start_of(group);
+        start.block + (row - start.row) / self.block_rows
+    }
+
     /// The rows of consecutive blocks, which follow each other across groups too.
     pub fn rows_of(&self, blocks: Range<u64>) -> Range<u64> {
         self.first_row(blocks.start)..self.first_row(blocks.end)
@@ -159,6 +169,7 @@ mod tests {
                     for local in 0..alone.count() {
                         let Range { start, end } = alone.range(local);
                         assert_eq!(blocks.range(block + local), row + start..row + end, "{groups:?}");
+                        assert!((row + start..row + end).all(|row| blocks.block_of(row) == block + local));
                     }
                     (row, block) = (row + rows, block + alone.count());
                 }
@@ -169,7 +180,7 @@ mod tests {
                     let each: Vec<_> = (start..end).flat_map(|block| blocks.range(block)).collect();
                     assert_eq!(blocks.rows_of(start..end).collect::<Vec<_>>(), each);
                 }
-                assert_eq!(blocks.range(block), row..row);
+                assert_eq!((blocks.range(block), blocks.block_of(row)), (row..row, block));
                 assert_eq!(blocks.range(u64::MAX), row..row);
             }
         }

@@ -23,9 +23,11 @@ const NAMED_MAX: usize = 100;
 #[derive(Default)]
 pub struct Picks {
     table: TableBuilder,
-    /// Number of the source, and first row and number of rows in it.
-    from: Vec<(u32, u64, u32)>,
+    from: Vec<Place>,
 }
+
+/// Where an asset's rows are: the number of the source, and in it the first row and how many there are.
+type Place = (u32, u64, u32);
 
 /// What a copy is to be like.
 pub struct CopySettings<'a> {
@@ -155,9 +157,9 @@ fn without_failed(
     kind: Kind,
     readers: &[&Reader],
     table: &Table,
-    from: &[(u32, u64, u32)],
+    from: &[Place],
     copied: &mut Copied,
-) -> Result<(Table, Vec<(u32, u64, u32)>)> {
+) -> Result<(Table, Vec<Place>)> {
     let (mut left, mut from_left) = (TableBuilder::default(), Vec::new());
     for ((id, _), place) in table.iter().zip(from) {
         let (source, start, count) = *place;

@@ -25,6 +25,7 @@ pub mod schema;
 mod seal;
 #[cfg(feature = "engine")]
 mod sealed_rows;
+mod search;
 #[cfg(feature = "engine")]
 mod stage;
 #[cfg(feature = "engine")]
@@ -45,6 +46,7 @@ pub use paths::{OutputPaths, remove, rename_durably};
 pub use reader::{Reader, Summary};
 pub use schema::{Compression, StoredType};
 pub use seal::Contents;
+pub use search::{Hit, QueryVectors, search};
 pub use table::{Asset, Assets, FailedItem, FailedItems};
 pub use verify::{Report, verify};
 pub use walk::{RowWalk, lost};

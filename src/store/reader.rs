@@ -196,6 +196,11 @@ impl Reader {
         provenance(&self.root)
     }
 
+    /// What the file says of how it was made, by the attribute's name; none where it says nothing.
+    pub fn provenance_of(&self, name: &str) -> Option<String> {
+        read_string(&self.root, name).ok().filter(|text| !text.is_empty())
+    }
+
     /// The assets whose ids begin with `prefix` (all, if it is empty), in order, in bounded memory.
     ///
     /// # Errors
@@ -272,7 +277,7 @@ impl Reader {
     }
 
     /// Rows of every block but the last.
-    pub(super) fn block_rows(&self) -> u64 {
+    pub fn block_rows(&self) -> u64 {
         self.block_rows
     }
 

@@ -28,7 +28,7 @@ const IMAGE_ROWS: usize = 17;
 const NEAR: f32 = 2e-5;
 
 /// A job on a tiny Qwen3-VL, in many small rounds, into the folder `out`.
-fn embed(dir: &Dir, input: &str) -> Run {
+pub fn embed(dir: &Dir, input: &str) -> Run {
     let run = dir.hyperslab(["embed", "qwen", "--output-dir", "out", "--model"]).arg(model("qwen3-vl"));
     let run = run.args("--block-rows 4 --round-blocks 1 --device cpu");
     input.split_whitespace().fold(run, |run, kind| match kind {
@@ -48,11 +48,11 @@ fn chinese() -> PathBuf {
     small("captions_zh.json")
 }
 
-fn text_of(dir: &Dir) -> PathBuf {
+pub fn text_of(dir: &Dir) -> PathBuf {
     dir.join("out").join(TEXT)
 }
 
-fn image_of(dir: &Dir) -> PathBuf {
+pub fn image_of(dir: &Dir) -> PathBuf {
     dir.join("out").join(IMAGE)
 }
 

@@ -114,7 +114,7 @@ fn what_failed_can_be_left_out() {
             let kept: Vec<u32> = all.vectors.iter().filter(|bits| !is_nan(bits)).copied().collect();
             assert_eq!(good.vectors, kept, "{name}");
             // A set of views that some are missing of has its vector, and says so still.
-            let left = if name == "view_sets.h5" { 1 } else { 0 };
+            let left = usize::from(name == "view_sets.h5");
             assert_eq!(good.failures.len(), left, "{name}");
         }
     }

@@ -10,7 +10,9 @@ use super::*;
 fn new_file(path: &Path) -> NewFile<'_> {
     let table = |ids: &[&str]| {
         let mut table = TableBuilder::default();
-        ids.iter().for_each(|id| table.push(id, 1).unwrap());
+        for id in ids {
+            table.push(id, 1).unwrap();
+        }
         table.finish()
     };
     NewFile {

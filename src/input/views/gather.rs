@@ -84,6 +84,10 @@ impl<'a> Gatherer<'a> {
                 .for_each(|picture| self.odd().outside_assets.add(&child(&real, &picture.name)));
             return Ok(());
         }
+        if !self.rule.wants(placing.asset) {
+            pictures.clear();
+            return Ok(());
+        }
         self.leave_out(&real, pictures, placing.one_view);
         if pictures.is_empty() {
             return Ok(());
@@ -109,6 +113,9 @@ impl<'a> Gatherer<'a> {
     /// # Errors
     /// A path is too long.
     pub fn key(&mut self, asset: &str, real: &str, pictures: Vec<Picture>) -> Result<()> {
+        if !self.rule.wants(asset) {
+            return Ok(());
+        }
         if check_id(asset).is_err() {
             self.odd().bad_names.add(&child(real, asset));
             return Ok(());
@@ -122,6 +129,9 @@ impl<'a> Gatherer<'a> {
     /// # Errors
     /// The id cannot be one.
     pub fn broken(&mut self, asset: &str, real: &str, why: &str) -> Result<()> {
+        if !self.rule.wants(asset) {
+            return Ok(());
+        }
         let (folder, name) = real.rsplit_once('/').unwrap_or(("", real));
         let above = if folder.is_empty() { 0 } else { folder.len() + 1 };
         self.begin(asset, "", above)?;

@@ -1,5 +1,8 @@
 //! Which files are views.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::layout::{Layout, is_number};
@@ -14,6 +17,8 @@ pub struct Rule {
     pub layout: Layout,
     /// In place of the rule that a view's stem is digits.
     globs: Option<GlobSet>,
+    /// The assets whose views are taken; none: all assets'.
+    only: Option<Arc<BTreeSet<String>>>,
 }
 
 impl Rule {
@@ -34,7 +39,18 @@ impl Rule {
             set.add(built.map_err(|error| refused(glob, &error))?);
         }
         let set = set.build().map_err(|error| refused(&globs.join("', '"), &error))?;
-        Ok(Self { layout, globs: (!globs.is_empty()).then_some(set) })
+        Ok(Self { layout, globs: (!globs.is_empty()).then_some(set), only: None })
+    }
+
+    /// The same rule for the views of some assets alone, by the ids that they have in the input.
+    #[must_use]
+    pub fn only(&self, ids: BTreeSet<String>) -> Self {
+        Self { only: Some(Arc::new(ids)), ..self.clone() }
+    }
+
+    /// Whether views of this asset are taken at all.
+    pub fn wants(&self, asset: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(asset))
     }
 
     /// Whether the picture of this name in a folder is a view.

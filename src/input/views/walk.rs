@@ -1,5 +1,6 @@
 //! The walk over folders and archives of views.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -42,6 +43,28 @@ impl Part {
         };
         let part = |part| Self { folders: part_of(&folders, part), archives: part_of(&archives, part) };
         (0..parts).map(part).collect()
+    }
+
+    /// What lies where views of these assets usually do: folders of their names, and archives of theirs or of a
+    /// folder's above. It takes a few looks for each, whatever else there is below `root`.
+    pub(super) fn of_assets<'a>(root: &Path, ids: impl Iterator<Item = &'a str>) -> Self {
+        let (mut folders, mut archives) = (BTreeSet::new(), BTreeSet::new());
+        // An id may come from anywhere, and hidden folders hold no views.
+        for id in ids.filter(|id| !id.split('/').any(|step| step.is_empty() || step.starts_with('.'))) {
+            if root.join(id).is_dir() {
+                folders.insert(id.to_owned());
+            }
+            for named in folders_above(id).chain([id]) {
+                let paths = ["tar", "zip"].map(|ending| format!("{named}.{ending}"));
+                archives.extend(paths.into_iter().filter(|path| root.join(path).is_file()));
+            }
+        }
+        // What lies in a folder that is walked is found there.
+        let is_outside = |path: &String| !folders_above(path).any(|above| folders.contains(above));
+        Self {
+            folders: folders.iter().filter(|path| is_outside(path)).cloned().collect(),
+            archives: archives.into_iter().filter(is_outside).collect(),
+        }
     }
 
     pub fn archives(&self) -> &[String] {
@@ -87,6 +110,11 @@ impl Part {
         steps.extend(self.archives.iter().cloned().map(Step::Archive));
         steps
     }
+}
+
+/// The folders above a path, from the outermost on.
+fn folders_above(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').filter_map(|(end, _)| path.get(..end))
 }
 
 /// Cuts the walk over `root` into `parts` parts for as many ranks. Also returns what was found on the way

@@ -7,6 +7,7 @@
 mod jpeg;
 mod look;
 mod raster;
+mod thumbnail;
 
 use std::fmt;
 use std::io::Cursor;
@@ -19,6 +20,7 @@ use super::Background;
 use crate::error::{ItemError, ItemErrorKind};
 pub use look::{Look, look};
 use raster::{Mode, Raster};
+pub use thumbnail::thumbnail;
 
 /// The most pixels a picture may have: where Pillow's `open` refuses a decompression bomb, twice its
 /// `MAX_IMAGE_PIXELS`.
