@@ -1,6 +1,7 @@
 //! `hyperslab import`: the old pipeline's files of arrays, as files of ours.
 
 mod digest;
+mod source;
 mod take;
 
 use std::io::{self, Write};
@@ -13,9 +14,10 @@ use super::out::{bytes, count, note, to_stdout};
 use crate::PROGRAM;
 use crate::error::{Error, Exit, Result};
 use crate::input::Odd;
-use crate::input::arrays::{self, Judge, Request, Vectors};
+use crate::input::arrays::{self, Judge, Request};
 use crate::plan::Kind;
 use crate::store::{Compression, Digest, Draft, NewFile, StoredType, Writer};
+use source::{Source, are_hdf5, open_old};
 use take::{Taken, take};
 
 /// Names of source files that the output's provenance has.
@@ -23,7 +25,7 @@ const NAMES_MAX: usize = 16;
 /// How a row of zeros and one of NaN are counted in the digests.
 const HEADS: [&str; 2] = ["digest before", "digest after"];
 
-/// The old pipeline's .npy, .npz and pickled dictionaries as a file of ours
+/// The old pipeline's .npy, .npz, pickled dictionaries and .h5 as a file of ours
 ///
 /// Takes over ids and vectors, sorted by id, in bounded memory: the files are read in place, compressed ones
 /// unpacked for a while beside the output. Pickles are parsed and never executed. Rows of zeros, and rows that are
@@ -37,10 +39,12 @@ Examples:
   hyperslab import siglip-image siglip_image_embeddings.h5 image_embeddings.pkl
   hyperslab import qwen-text qwen_text_embeddings.h5 --english en.pkl --chinese zh.pkl --normalize
   hyperslab import qwen-image qwen_image_embeddings.h5 qwen_image.pkl --num-images 8
+  hyperslab import qwen-text new/qwen_text_embeddings.h5 old/qwen_text_embeddings.h5
 
 What the files hold:
   .npy     rows; their ids in JSON: [\"id\", ...] or {\"id\": {\"start_idx\": 0, \"count\": 12}, ...}
   .npz     asset_ids, embeddings, and counts for views; those of all ranks are one source
+  .h5      embeddings with asset_ids or metadata, as the old pipeline left them
   pickle   {id: array}, for views {id: [array, ...]} or {id: array of rows}; lists of numbers do for arrays
   Floats of 2, 4 or 8 bytes. Protocols 2 to 5, NumPy 1 and 2.
 
@@ -53,7 +57,7 @@ pub struct ImportArgs {
     /// The file to make
     #[arg(value_name = "OUT.h5")]
     pub output: PathBuf,
-    /// Source files of one format, which together are one source; not for qwen-text
+    /// Source files of one format, which together are one source; for qwen-text .h5 alone
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// For qwen-text: the source files of the English captions' vectors
@@ -124,7 +128,7 @@ impl What {
 /// One group of the output and where it comes from.
 struct Part {
     group: &'static str,
-    vectors: Vectors,
+    vectors: Source,
 }
 
 /// Imports the files.
@@ -173,9 +177,10 @@ fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
     let usage = |message: &str| Err(Error::new(message).exit(Exit::Usage));
     let languages = [("english", &args.english[..]), ("chinese", &args.chinese[..])];
     let groups: Vec<_> = match args.what {
-        What::QwenText if !args.files.is_empty() => {
+        What::QwenText if !args.files.is_empty() && !are_hdf5(&args.files)? => {
             return usage("qwen-text has two languages: name the files with --english and --chinese");
         }
+        What::QwenText if !args.files.is_empty() => vec![("", &args.files[..])],
         What::QwenText => languages.into_iter().filter(|(_, files)| !files.is_empty()).collect(),
         _ if !args.english.is_empty() || !args.chinese.is_empty() => {
             return usage("--english and --chinese are for qwen-text alone");
@@ -196,6 +201,10 @@ fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
 
 /// Opens the sources of all groups; those without vectors have no group.
 fn open(args: &ImportArgs, sources: &[(&'static str, &[PathBuf])]) -> Result<Vec<Part>> {
+    if are_hdf5(&args.files)? {
+        let groups = open_old(&args.files, args.what.kind(), args.what == What::QwenText)?;
+        return Ok(groups.into_iter().map(|(group, vectors)| Part { group, vectors }).collect());
+    }
     let mut length = 0;
     for (_, files) in sources {
         length += arrays::bytes_to_read(files)?;
@@ -215,7 +224,7 @@ fn open(args: &ImportArgs, sources: &[(&'static str, &[PathBuf])]) -> Result<Vec
             note(format_args!("{group}: there are no vectors in its source, and it gets no group"));
         }
         if !vectors.table().is_empty() {
-            parts.push(Part { group, vectors });
+            parts.push(Part { group, vectors: Source::Arrays(vectors) });
         }
     }
     bar.finish_and_clear();
@@ -279,7 +288,7 @@ fn refuse_different(parts: &[Part], taken: &[Taken], after: &[Digest]) -> Result
 
 /// What the output says of where it comes from.
 fn attributes(args: &ImportArgs, parts: &[Part]) -> Vec<(String, String)> {
-    let of_parts = |what: &dyn Fn(&Vectors) -> String| {
+    let of_parts = |what: &dyn Fn(&Source) -> String| {
         let texts = parts.iter().map(|part| match part.group {
             "" => what(&part.vectors),
             group => format!("{group}: {}", what(&part.vectors)),
@@ -291,7 +300,7 @@ fn attributes(args: &ImportArgs, parts: &[Part]) -> Vec<(String, String)> {
         args.model_name.iter().map(|name| attribute("model_name", name.clone())).collect();
     attributes.push(attribute("program", PROGRAM.to_owned()));
     attributes.push(attribute("imported_from", of_parts(&names)));
-    attributes.push(attribute("source_sha256", of_parts(&|vectors| Digest(vectors.sha256()).to_string())));
+    attributes.push(attribute("source_sha256", of_parts(&|vectors| vectors.sha256().to_string())));
     if args.normalize {
         attributes.push(attribute("normalized", "by the import".to_owned()));
     }
@@ -299,10 +308,11 @@ fn attributes(args: &ImportArgs, parts: &[Part]) -> Vec<(String, String)> {
 }
 
 /// The names of the source files, of which there may be thousands.
-fn names(vectors: &Vectors) -> String {
-    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut names: Vec<String> = vectors.paths().take(NAMES_MAX).map(name).collect();
-    let more = vectors.paths().len() - names.len();
+fn names(source: &Source) -> String {
+    let paths = source.paths();
+    let name = |path: &&Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut names: Vec<String> = paths.iter().take(NAMES_MAX).map(name).collect();
+    let more = paths.len() - names.len();
     names.extend((more > 0).then(|| format!("{} more", count(more as u64, "file"))));
     names.join(", ")
 }
@@ -329,7 +339,7 @@ fn tell(
             count(vectors.dim() as u64, "component"),
             args.dtype
         )?;
-        writeln!(out, "  from {}, {}, {read}", count(files, "file"), vectors.format().name())?;
+        writeln!(out, "  from {}, {}, {read}", count(files, "file"), vectors.format())?;
         writeln!(out, "  {} failed{}", count(taken.failed(), "row"), taken.failures())?;
         tell_left_out(out, vectors.left_out(), vectors.unclaimed())?;
         for (head, digest) in HEADS.into_iter().zip([&taken.digest, after]) {

@@ -27,7 +27,7 @@ pub struct Picks {
 }
 
 /// Where an asset's rows are: the number of the source, and in it the first row and how many there are.
-type Place = (u32, u64, u32);
+pub type Place = (u32, u64, u32);
 
 /// What a copy is to be like.
 pub struct CopySettings<'a> {
@@ -62,6 +62,11 @@ impl Picks {
         self.table.push(&asset.id, count)?;
         self.from.push((source as u32, asset.rows.start, count));
         Ok(())
+    }
+
+    /// The table of what was picked, and where each asset's rows are.
+    pub fn finish(self) -> (Table, Vec<Place>) {
+        (self.table.finish(), self.from)
     }
 
     /// All assets of some readers, whose ids must differ.
@@ -111,11 +116,11 @@ pub fn copy(
     let mut copied = Copied::default();
     let mut kept = Vec::new();
     for (name, readers, picks) in groups {
-        let table = picks.table.finish();
+        let (table, from) = picks.finish();
         let (table, from) = if settings.drop_failed {
-            without_failed(kind, &readers, &table, &picks.from, &mut copied)?
+            without_failed(kind, &readers, &table, &from, &mut copied)?
         } else {
-            (table, picks.from)
+            (table, from)
         };
         kept.push((name, readers, table, from));
     }

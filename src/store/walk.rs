@@ -51,6 +51,15 @@ impl<'a> RowWalk<'a> {
         Ok(self.kept.last().map_or_else(NewRow::default, |window| window.row(row, is_old)))
     }
 
+    /// A row's values as they stand in the file, whatever they are.
+    ///
+    /// # Errors
+    /// A row that is not there, or a failed read.
+    pub fn stored(&mut self, row: u64) -> Result<&[f32]> {
+        self.use_window_of(row)?;
+        Ok(self.kept.last().and_then(|window| window.stored(row)).unwrap_or_default())
+    }
+
     /// Makes the window of a row the last one.
     fn use_window_of(&mut self, row: u64) -> Result<()> {
         let place = self.kept.iter().rposition(|window| window.rows.contains(&row));
@@ -84,9 +93,13 @@ impl<'a> RowWalk<'a> {
 }
 
 impl Window {
+    fn stored(&self, row: u64) -> Option<&[f32]> {
+        self.vectors.row((row - self.rows.start) as usize).to_slice()
+    }
+
     fn row(&self, row: u64, is_old: bool) -> NewRow<'_> {
         let index = (row - self.rows.start) as usize;
-        let vector = self.vectors.row(index).to_slice();
+        let vector = self.stored(row);
         let listed = self.failures.binary_search_by_key(&row, |failure| failure.row);
         let listed = listed.ok().map(|place| self.failures[place].reason.as_str());
         let found = vector.and_then(|vector| if is_old { lost(vector) } else { None });

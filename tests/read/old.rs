@@ -64,3 +64,47 @@ fn reading_an_old_file_comes_with_a_hint() {
     let output = hyperslab(&["get", path.to_str().unwrap(), "chair_99"]);
     assert_eq!(output.status.code(), Some(3));
 }
+
+#[test]
+fn old_files_become_files_of_ours() {
+    for (name, kind) in
+        [("text_f32.h5", "siglip-text"), ("image_f32.h5", "siglip-image"), ("groups.h5", "qwen-text")]
+    {
+        let (dir, path) = old(name);
+        let out = dir.path().join("new.h5");
+        let import = |kind: &str, from: &Path| {
+            hyperslab(&["import", kind, out.to_str().unwrap(), from.to_str().unwrap()])
+        };
+        let output = import(kind, &path);
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{name}: {told}");
+        assert!(told.contains("the old pipeline's HDF5"), "{told}");
+        let digests: Vec<&str> = told
+            .lines()
+            .filter(|line| line.contains("digest"))
+            .map(|line| line.rsplit(' ').next().unwrap())
+            .collect();
+        assert!(digests.chunks(2).all(|pair| pair[0] == pair[1]) && !digests.is_empty(), "{told}");
+        let report = verify(&out, |_, _| {}).unwrap();
+        assert!(report.is_sound(), "{name}: {:?}", report.findings);
+        for (new, source) in everything(&out).unwrap().iter().zip(everything(&fixture(name)).unwrap()) {
+            assert_eq!((&new.group, &new.ids), (&source.group, &source.ids), "{name}");
+            assert_eq!(new.vectors, source.vectors, "{name}");
+            let failed = |all: &[(String, u64, String)]| {
+                all.iter().map(|(id, row, _)| (id.clone(), *row)).collect::<Vec<_>>()
+            };
+            assert_eq!(failed(&new.failures), failed(&source.failures), "{name}");
+        }
+        // As something else, or a file of ours, it is refused.
+        let other = if kind == "siglip-image" { "siglip-text" } else { "siglip-image" };
+        assert_eq!(
+            import(other, &path).status.code(),
+            Some(if kind == "qwen-text" { 1 } else { 2 }),
+            "{name}"
+        );
+        fs::remove_file(&out).unwrap();
+        let refused = import(kind, &fixture(name));
+        assert!(String::from_utf8(refused.stderr).unwrap().contains("of this program already"));
+        assert!(!out.exists());
+    }
+}

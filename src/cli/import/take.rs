@@ -3,9 +3,10 @@
 use half::f16;
 
 use super::digest::Contents;
+use super::source::Source;
 use crate::cli::out::thousands;
 use crate::error::{Error, Exit, Result};
-use crate::input::arrays::{Judge, NotUnit, Vectors, Verdict};
+use crate::input::arrays::{Judge, NotUnit, Verdict};
 use crate::plan::Kind;
 use crate::store::{Digest, NewRow, StoredType, Writer};
 
@@ -41,7 +42,7 @@ impl Taken {
 /// # Errors
 /// A vector is not normalised, and is not to be; a source cannot be read, or the output not written.
 pub fn take(
-    vectors: &Vectors,
+    vectors: &Source,
     kind: Kind,
     (judge, stored, num_images): (Judge, StoredType, i32),
     writer: &mut Writer,
