@@ -13,17 +13,9 @@ use hyperslab::store::Reader;
 use serde_json::Value;
 
 use crate::job;
+use crate::read::FIXTURES;
 use crate::util::{Dir, Run, repository};
 
-const FIXTURES: [&str; 7] = [
-    "text_f32.h5",
-    "text_f16.h5",
-    "image_f32.h5",
-    "image_f16.h5",
-    "groups.h5",
-    "one_group.h5",
-    "view_sets.h5",
-];
 /// Distance between the bytes of a fixture that are flipped, one after the other.
 const FLIP_STEP: usize = 31;
 

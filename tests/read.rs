@@ -16,7 +16,7 @@ use ndarray::{Array2, s};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const FIXTURES: [&str; 7] = [
+pub const FIXTURES: [&str; 7] = [
     "text_f32.h5",
     "text_f16.h5",
     "image_f32.h5",

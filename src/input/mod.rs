@@ -9,6 +9,7 @@ pub mod arrays;
 pub mod captions;
 mod catalog;
 mod id_map;
+mod json_id;
 mod odd;
 mod rows;
 mod spool;

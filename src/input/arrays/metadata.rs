@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::BufReader;
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+use crate::input::json_id::Id;
 use crate::input::text_file::{self, Left, Limited, json_error};
 use crate::plan::check_id;
 
@@ -162,31 +163,6 @@ impl<'de> Visitor<'de> for &mut Reading {
             self.owners.push(&id, start_idx, count).map_err(A::Error::custom)?;
             self.left.renew();
         }
-        Ok(())
-    }
-}
-
-/// Reads an id into a buffer that is used again.
-struct Id<'a>(&'a mut String);
-
-impl<'de> DeserializeSeed<'de> for Id<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<(), D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Id<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an asset id")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, id: &str) -> std::result::Result<(), E> {
-        self.0.clear();
-        self.0.push_str(id);
         Ok(())
     }
 }

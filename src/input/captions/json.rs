@@ -9,8 +9,8 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::{Captions, WHAT};
 use crate::error::{Error, Result};
+use crate::input::json_id::Id;
 use crate::input::text_file::{self, Left, Limited, json_error};
-use crate::plan::check_id;
 
 /// Adds the captions at `path` to `captions`.
 ///
@@ -64,32 +64,6 @@ impl<'de> Visitor<'de> for &mut Reading {
             self.in_caption = false;
             self.left.renew();
         }
-        Ok(())
-    }
-}
-
-/// Reads a key into a buffer that is used again.
-struct Id<'a>(&'a mut String);
-
-impl<'de> DeserializeSeed<'de> for Id<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> std::result::Result<(), D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Id<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an asset id")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, id: &str) -> std::result::Result<(), E> {
-        check_id(id).map_err(E::custom)?;
-        self.0.clear();
-        self.0.push_str(id);
         Ok(())
     }
 }
