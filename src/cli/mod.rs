@@ -32,6 +32,7 @@ mod seal;
 mod search;
 mod select;
 mod settings;
+mod shown;
 mod tally;
 mod verify;
 mod version;

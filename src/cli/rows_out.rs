@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::get::each_row;
 use super::npy::NpyWriter;
 use super::out::{Stop, count, note};
 use super::select::Wanted;
+use super::shown::each_row;
 use crate::error::{Context, Error, Result};
 use crate::store::{Asset, Compression, CopySettings, Draft, Picks, Reader, copy};
 
