@@ -1,8 +1,7 @@
 //! How the items of an output are put into batches, decided once for all ranks.
 
 use super::devices::RankDevice;
-use super::encoder::EncoderRequest;
-use super::request::EmbedRequest;
+use super::request::{EmbedRequest, EncoderRequest};
 use crate::comm::World;
 use crate::error::{Context, Result};
 use crate::model::{self, Description, Modality, checkpoint};

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::batches;
 use super::devices::{self, RankDevice};
-use super::own_model::{OwnModel, precision_on};
+use super::own_model::precision_on;
+use super::request::EncoderRequest;
 use crate::comm::shielded;
 use crate::error::{Error, ItemError, ItemErrorKind, Result};
-use crate::hub::ModelFolder;
-use crate::model::device::{DeviceRequest, Precision, set_decode_threads};
-use crate::model::{self, Description, Family, Item, Modality, Model, Options, Prepared, Preparer, Settings};
+use crate::model::device::set_decode_threads;
+use crate::model::{self, Description, Family, Item, Modality, Model, Prepared, Preparer, Settings};
 use crate::plan::Batching;
 
 /// A picture larger than this is not read into memory.
@@ -44,38 +44,6 @@ pub struct Encoded {
     pub vector: Vec<f32>,
     /// Whether it is a text that had more tokens than the model takes, and lost its end.
     pub is_cut: bool,
-}
-
-/// Which model encodes, and how.
-#[derive(Clone, Debug, Default)]
-pub struct EncoderRequest {
-    pub folder: ModelFolder,
-    pub device: DeviceRequest,
-    /// What is asked for.
-    pub precision: Option<Precision>,
-    /// What the rows were computed in that the vectors are to be compared with, if any are.
-    pub precision_of_rows: Option<Precision>,
-    pub options: Options,
-    /// libtorch's threads inside one operation on a CPU; `None`: all cores.
-    pub threads: Option<usize>,
-    /// Items computed together where all are alike; `None`: the device's default.
-    pub batch_size: Option<usize>,
-    /// Tokens computed together where items have lengths; `None`: as model and device have it.
-    pub max_tokens_per_batch: Option<usize>,
-    /// What will be encoded; nothing else is loaded.
-    pub modalities: Vec<Modality>,
-}
-
-impl EncoderRequest {
-    /// For a file's own model, as the file was made.
-    pub fn of_file(own: &OwnModel) -> Self {
-        Self {
-            folder: own.folder.clone(),
-            precision_of_rows: own.precision,
-            options: own.options.clone(),
-            ..Self::default()
-        }
-    }
 }
 
 /// A model in memory. It lives on the thread that loaded it.

@@ -42,9 +42,11 @@ use unsealed::Unsealed;
 
 pub use against::{AgainstRequest, Comparison, InputState, against};
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
-pub use encoder::{Encoded, Encoder, EncoderRequest, Input};
+pub use encoder::{Encoded, Encoder, Input};
 pub use own_model::OwnModel;
-pub use request::{CaptionFile, EmbedRequest, MaxFailures, Mode, OutputRequest, VerifyResume};
+pub use request::{
+    CaptionFile, EmbedRequest, EncoderRequest, MaxFailures, Mode, OutputRequest, VerifyResume,
+};
 pub use stop::Stop;
 
 /// Bytes of computed rows that may wait for their commit, and of a round at most, per rank.

@@ -1,13 +1,15 @@
-//! What an `embed` job is asked to do, every default filled in.
+//! What an `embed` job, and what encodes outside of one, are asked to do.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::own_model::OwnModel;
+use crate::hub::ModelFolder;
 use crate::input::Ids;
 use crate::input::views::Layout;
-use crate::model::Options;
 use crate::model::device::{DeviceRequest, Precision};
+use crate::model::{Modality, Options};
 use crate::plan::{Kind, Shard, Views};
 use crate::store::schema::StoredType;
 use crate::store::{Compression, Replaces};
@@ -162,6 +164,38 @@ impl FromStr for MaxFailures {
                 _ => Err(wrong()),
             },
             None => text.parse().map(Self::Items).map_err(|_| wrong()),
+        }
+    }
+}
+
+/// Which model encodes, and how.
+#[derive(Clone, Debug, Default)]
+pub struct EncoderRequest {
+    pub folder: ModelFolder,
+    pub device: DeviceRequest,
+    /// What is asked for.
+    pub precision: Option<Precision>,
+    /// What the rows were computed in that the vectors are to be compared with, if any are.
+    pub precision_of_rows: Option<Precision>,
+    pub options: Options,
+    /// libtorch's threads inside one operation on a CPU; `None`: all cores.
+    pub threads: Option<usize>,
+    /// Items computed together where all are alike; `None`: the device's default.
+    pub batch_size: Option<usize>,
+    /// Tokens computed together where items have lengths; `None`: as model and device have it.
+    pub max_tokens_per_batch: Option<usize>,
+    /// What will be encoded; nothing else is loaded.
+    pub modalities: Vec<Modality>,
+}
+
+impl EncoderRequest {
+    /// For a file's own model, as the file was made.
+    pub fn of_file(own: &OwnModel) -> Self {
+        Self {
+            folder: own.folder.clone(),
+            precision_of_rows: own.precision,
+            options: own.options.clone(),
+            ..Self::default()
         }
     }
 }
