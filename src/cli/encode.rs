@@ -69,8 +69,8 @@ mod engine {
     use crate::model::{self, Modality};
     use crate::store::Reader;
 
-    /// Lines that are read ahead of the model.
-    const LINES_AHEAD: usize = 1024;
+    /// Lines that are read ahead of the model. Each may be long.
+    const LINES_AHEAD: usize = 256;
 
     /// A line as it was read, with its number.
     type Line = (u64, std::result::Result<Query, BadLine>);

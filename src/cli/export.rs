@@ -9,7 +9,7 @@ use super::rows_out::{RowFiles, ids_beside, refuse_own, write_all};
 use super::select::Wanted;
 use super::tally::Tally;
 use crate::error::{Error, Exit, Result};
-use crate::store::{Compression, CopySettings, Picks, Reader, StoredType, copy};
+use crate::store::{Compression, CopySettings, Picks, Reader, StoredType, copy, refuse_unsaid};
 
 /// A whole file in another form
 ///
@@ -37,9 +37,9 @@ pub struct ExportArgs {
     /// How vectors are stored in .h5: f32 or f16 [default: as they are]
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<StoredType>,
-    /// Of .h5: gzip:1 to gzip:9, or none
-    #[arg(long, value_name = "HOW", default_value = "gzip:4")]
-    pub compression: Compression,
+    /// Of .h5: gzip:1 to gzip:9, or none [default: gzip:4]
+    #[arg(long, value_name = "HOW")]
+    pub compression: Option<Compression>,
     /// Replace what is there
     #[arg(long)]
     pub overwrite: bool,
@@ -73,7 +73,7 @@ fn export_h5(args: &ExportArgs) -> Result<Exit> {
         path: &args.out,
         overwrite: args.overwrite,
         stored: args.dtype,
-        compression: args.compression,
+        compression: args.compression.unwrap_or(Compression::Gzip(4)),
         drop_failed: args.drop_failed,
     };
     let tally = Tally::new();
@@ -91,21 +91,25 @@ fn export_h5(args: &ExportArgs) -> Result<Exit> {
 }
 
 fn export_rows(args: &ExportArgs, target: RowFiles<'_>) -> Result<Exit> {
-    if args.dtype.is_some() {
-        return Err(Error::new("--dtype is for .h5: arrays and JSON lines are float32").exit(Exit::Usage));
+    if args.dtype.is_some() || args.compression.is_some() {
+        let what = "--dtype and --compression are for .h5: arrays and JSON lines are plain float32";
+        return Err(Error::new(what).exit(Exit::Usage));
     }
     if matches!(target, RowFiles::Npy(_)) && ids_beside(&args.out).exists() && !args.overwrite {
         let ids = ids_beside(&args.out);
         return Err(Error::new(format!("{} is there already", ids.display())).hint("--overwrite replaces it"));
     }
     let reader = Reader::open(&args.file, args.group.as_deref())?;
+    if args.drop_failed {
+        refuse_unsaid(&reader)?;
+    }
     let mut wanted = Vec::with_capacity(reader.assets().n() as usize);
     for asset in reader.iter_prefix("")? {
         let asset = asset?;
         let whole = Wanted { asset_id: asset.id, first_view: 0, rows: asset.rows };
         if args.drop_failed { push_good(&reader, whole, &mut wanted)? } else { wanted.push(whole) }
     }
-    write_all(&reader, &wanted, target)?;
+    write_all(&reader, &wanted, target, args.overwrite)?;
     Ok(Exit::Success)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::out::{Stop, to_stdout};
+use super::out::{Stop, note, to_stdout};
 use super::rows_out::{RowFiles, write_all};
 use super::select::{SelectArgs, Wanted};
 use super::shown::{Shown, each_row, label};
@@ -42,6 +42,9 @@ pub struct GetArgs {
     pub json: bool,
     #[command(flatten)]
     pub files: GetFiles,
+    /// Replace the file to be written, if it is there
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// Files to write instead of printing.
@@ -75,8 +78,11 @@ pub fn run(args: &GetArgs) -> Result<Exit> {
         _ => None,
     };
     match target {
-        Some(_) if selected.wanted.is_empty() => {}
-        Some(target) => write_all(&reader, &selected.wanted, target)?,
+        Some(target) if selected.wanted.is_empty() => {
+            note(format_args!("{}: nothing was found, and nothing written", target.path().display()));
+            return Ok(Exit::NotFound);
+        }
+        Some(target) => write_all(&reader, &selected.wanted, target, args.overwrite)?,
         None => print(&reader, &selected.wanted, args.json)?,
     }
     Ok(selected.exit(asked))

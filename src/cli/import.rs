@@ -22,7 +22,7 @@ use take::{Taken, take};
 
 /// Names of source files that the output's provenance has.
 const NAMES_MAX: usize = 16;
-/// How a row of zeros and one of NaN are counted in the digests.
+/// How the digests are headed: of the source, and of the output read back.
 const HEADS: [&str; 2] = ["digest before", "digest after"];
 
 /// The old pipeline's .npy, .npz, pickled dictionaries and .h5 as a file of ours
@@ -138,6 +138,7 @@ struct Part {
 /// there or cannot be written; and what the output reads back as is not what was read from the source.
 pub fn run(args: &ImportArgs) -> Result<Exit> {
     let sources = sources(args)?;
+    refuse_own(args)?;
     // The writer makes a file that is complete; it gets the output's name once it was compared with the source.
     let draft = Draft::new(&args.output, args.overwrite)?;
     let parts = open(args, &sources)?;
@@ -161,6 +162,7 @@ pub fn run(args: &ImportArgs) -> Result<Exit> {
         compression: args.compression,
         block_rows: args.block_rows,
         attributes: attributes(args, &parts),
+        truncated: None,
     };
     let taken = write(args, &parts, Writer::create(new)?)?;
     let after = read_back(draft.temporary(), &parts)?;
@@ -172,6 +174,16 @@ pub fn run(args: &ImportArgs) -> Result<Exit> {
     })
 }
 
+/// Refuses to replace a file that is read.
+fn refuse_own(args: &ImportArgs) -> Result<()> {
+    let Ok(output) = args.output.canonicalize() else { return Ok(()) };
+    let mut files = args.files.iter().chain(&args.english).chain(&args.chinese).chain(&args.metadata);
+    match files.find(|file| file.canonicalize().is_ok_and(|file| file == output)) {
+        None => Ok(()),
+        Some(file) => Err(Error::new(format!("{} would replace the file that is read", file.display()))),
+    }
+}
+
 /// The files of each group.
 fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
     let usage = |message: &str| Err(Error::new(message).exit(Exit::Usage));
@@ -179,6 +191,11 @@ fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
     let groups: Vec<_> = match args.what {
         What::QwenText if !args.files.is_empty() && !are_hdf5(&args.files)? => {
             return usage("qwen-text has two languages: name the files with --english and --chinese");
+        }
+        What::QwenText if languages.iter().any(|(_, files)| !files.is_empty()) && !args.files.is_empty() => {
+            return usage(
+                "an .h5 file has both languages: leave --english and --chinese out, or make files to merge",
+            );
         }
         What::QwenText if !args.files.is_empty() => vec![("", &args.files[..])],
         What::QwenText => languages.into_iter().filter(|(_, files)| !files.is_empty()).collect(),
@@ -189,6 +206,9 @@ fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
     };
     if groups.iter().all(|(_, files)| files.is_empty()) {
         return usage("no source file is named");
+    }
+    if !args.metadata.is_empty() && are_hdf5(&args.files)? {
+        return usage("--metadata is for .npy: an .h5 file has its ids in it");
     }
     match (args.what, args.num_images) {
         (What::QwenImage, None) => usage(
@@ -202,8 +222,9 @@ fn sources(args: &ImportArgs) -> Result<Vec<(&'static str, &[PathBuf])>> {
 /// Opens the sources of all groups; those without vectors have no group.
 fn open(args: &ImportArgs, sources: &[(&'static str, &[PathBuf])]) -> Result<Vec<Part>> {
     if are_hdf5(&args.files)? {
-        let groups = open_old(&args.files, args.what.kind(), args.what == What::QwenText)?;
-        return Ok(groups.into_iter().map(|(group, vectors)| Part { group, vectors }).collect());
+        let groups = open_old(&args.files, &args.output, args.what.kind(), args.what == What::QwenText)?;
+        let parts = groups.into_iter().map(|(group, vectors)| Part { group, vectors });
+        return Ok(parts.filter(|part| !part.vectors.table().is_empty()).collect());
     }
     let mut length = 0;
     for (_, files) in sources {

@@ -8,6 +8,7 @@ use super::out::{count, note};
 use super::rows_out::refuse_own;
 use super::tally::Tally;
 use crate::error::{Exit, Result};
+use crate::store::schema::attr;
 use crate::store::{Compression, CopySettings, Picks, Reader, check_alike, copy};
 
 /// Files of different assets, joined
@@ -46,6 +47,12 @@ pub fn run(args: &MergeArgs) -> Result<Exit> {
     }
     let all: Vec<&Reader> = readers.iter().collect();
     check_alike(&all)?;
+    let says_model = |reader: &&Reader| {
+        reader.provenance().iter().any(|(name, _)| name == "weights_sha256" || name == attr::MODEL_NAME)
+    };
+    if !all.iter().any(says_model) {
+        note("the files do not say which model made them: that it is the same one is yours to know");
+    }
     all.iter().try_for_each(|reader| refuse_own(reader, &args.out))?;
     let mut names: Vec<&str> = all.iter().map(|reader| reader.group()).collect();
     names.sort_unstable();

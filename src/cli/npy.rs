@@ -22,8 +22,8 @@ impl NpyWriter {
     ///
     /// # Errors
     /// The file cannot be created.
-    pub fn create(path: &Path, rows: u64, columns: usize) -> Result<Self> {
-        let draft = Draft::new(path, true)?;
+    pub fn create(path: &Path, rows: u64, columns: usize, overwrite: bool) -> Result<Self> {
+        let draft = Draft::new(path, overwrite)?;
         let context = || format!("cannot write {}", path.display());
         let mut out = BufWriter::new(File::create_new(draft.temporary()).context(context)?);
         out.write_all(&header(rows, columns)).context(context)?;

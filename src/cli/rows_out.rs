@@ -45,12 +45,12 @@ impl<'a> RowFiles<'a> {
 ///
 /// # Errors
 /// Rows do not read, or the file cannot be written.
-pub fn write_all(reader: &Reader, wanted: &[Wanted], target: RowFiles<'_>) -> Result<()> {
+pub fn write_all(reader: &Reader, wanted: &[Wanted], target: RowFiles<'_>, overwrite: bool) -> Result<()> {
     refuse_own(reader, target.path())?;
     let (rows, failed) = match target {
-        RowFiles::Npy(path) => write_npy(reader, wanted, path)?,
-        RowFiles::Jsonl(path) => write_jsonl(reader, wanted, path)?,
-        RowFiles::H5(path) => write_h5(reader, wanted, path)?,
+        RowFiles::Npy(path) => write_npy(reader, wanted, path, overwrite)?,
+        RowFiles::Jsonl(path) => write_jsonl(reader, wanted, path, overwrite)?,
+        RowFiles::H5(path) => write_h5(reader, wanted, path, overwrite)?,
     };
     let failed = match (failed, target) {
         (0, _) => String::new(),
@@ -75,14 +75,18 @@ pub fn ids_beside(path: &Path) -> PathBuf {
     path.with_extension("ids.json")
 }
 
-fn write_npy(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<(u64, u64)> {
+fn write_npy(reader: &Reader, wanted: &[Wanted], path: &Path, overwrite: bool) -> Result<(u64, u64)> {
     let n_rows: u64 = wanted.iter().map(Wanted::n_rows).sum();
-    let mut npy = NpyWriter::create(path, n_rows, reader.dim())?;
-    let mut ids = Lines::create(&ids_beside(path))?;
+    let mut npy = NpyWriter::create(path, n_rows, reader.dim(), overwrite)?;
+    let mut ids = Lines::create(&ids_beside(path), overwrite)?;
+    let nan = vec![f32::NAN; reader.dim()];
     let (mut n_failed, mut begin) = (0, "[");
     let written = each_row(reader, wanted, &mut |shown| {
-        n_failed += u64::from(shown.failed_or_left_out().0.is_some());
-        npy.write(shown.vector).map_err(|error| io::Error::other(error.message))?;
+        // What failed in an old file is zeros there.
+        let has_failed = shown.failed_or_left_out().0.is_some();
+        n_failed += u64::from(has_failed);
+        let written = if has_failed { npy.write(&nan) } else { npy.write(shown.vector) };
+        written.map_err(|error| io::Error::other(error.message))?;
         write!(ids.out, "{begin}{}", serde_json::to_string(shown.label)?)?;
         begin = ",\n";
         Ok(())
@@ -90,13 +94,15 @@ fn write_npy(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<(u64, u6
     stopped(written, path)?;
     let ended = writeln!(ids.out, "]");
     stopped(ended.map_err(Stop::from), path)?;
+    // Both are whole before either has its name.
+    ids.out.flush().context(|| format!("cannot write {}", ids.draft.path().display()))?;
     npy.finish()?;
     ids.finish()?;
     Ok((n_rows, n_failed))
 }
 
-fn write_jsonl(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<(u64, u64)> {
-    let mut lines = Lines::create(path)?;
+fn write_jsonl(reader: &Reader, wanted: &[Wanted], path: &Path, overwrite: bool) -> Result<(u64, u64)> {
+    let mut lines = Lines::create(path, overwrite)?;
     let (mut n_rows, mut n_failed) = (0, 0);
     let written = each_row(reader, wanted, &mut |shown| {
         n_rows += 1;
@@ -109,7 +115,7 @@ fn write_jsonl(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<(u64, 
 }
 
 /// Whole assets alone: a view by itself would get another number.
-fn write_h5(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<(u64, u64)> {
+fn write_h5(reader: &Reader, wanted: &[Wanted], path: &Path, overwrite: bool) -> Result<(u64, u64)> {
     let mut assets = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         let asset = Asset { id: wanted.asset_id.clone(), rows: wanted.rows.clone() };
@@ -123,13 +129,8 @@ fn write_h5(reader: &Reader, wanted: &[Wanted], path: &Path) -> Result<(u64, u64
     assets.dedup();
     let mut picks = Picks::default();
     assets.iter().try_for_each(|asset| picks.push(0, asset))?;
-    let settings = CopySettings {
-        path,
-        overwrite: true,
-        stored: None,
-        compression: Compression::Gzip(4),
-        drop_failed: false,
-    };
+    let settings =
+        CopySettings { path, overwrite, stored: None, compression: Compression::Gzip(4), drop_failed: false };
     let copied = copy(vec![(reader.group().to_owned(), vec![reader], picks)], &settings, |_, _| {})?;
     Ok((copied.rows, copied.failed))
 }
@@ -141,8 +142,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn create(path: &Path) -> Result<Self> {
-        let draft = Draft::new(path, true)?;
+    fn create(path: &Path, overwrite: bool) -> Result<Self> {
+        let draft = Draft::new(path, overwrite)?;
         let file = File::create_new(draft.temporary());
         let out = BufWriter::new(file.context(|| format!("cannot write {}", path.display()))?);
         Ok(Self { draft, out })

@@ -13,8 +13,6 @@ use crate::store::{Reader, cores, in_order};
 
 /// Ids proposed for one that is not there.
 const PROPOSED_MAX: u64 = 3;
-/// Unknown ids that are named one by one; of more only the number is told.
-const NAMED_MAX: u64 = 20;
 /// Ids that a thread looks up together.
 const TOGETHER: usize = 64;
 
@@ -63,9 +61,7 @@ impl Selected {
             Ok(wanted) => self.wanted.push(wanted),
             Err(message) => {
                 self.unknown += 1;
-                if self.unknown <= NAMED_MAX {
-                    note(message);
-                }
+                note(message);
             }
         }
     }

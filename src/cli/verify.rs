@@ -57,6 +57,9 @@ pub fn run(args: &VerifyArgs, compute: impl FnOnce() -> Result<Exit>) -> Result<
     if args.against.is_some() {
         return compute();
     }
+    if args.input.captions.is_some() || args.input.captions_zh.is_some() || args.input.renders.is_some() {
+        note("captions and renders are looked at with --against MODEL alone");
+    }
     to_stdout(|out| {
         let mut worst = Exit::Success;
         for file in &args.files {

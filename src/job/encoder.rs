@@ -235,7 +235,10 @@ fn prepare(
 }
 
 /// The bytes of a picture file.
-fn read_picture(path: &Path) -> std::result::Result<Vec<u8>, ItemError> {
+///
+/// # Errors
+/// It cannot be read, is no plain file, or too large.
+pub fn read_picture(path: &Path) -> std::result::Result<Vec<u8>, ItemError> {
     let unreadable = |why: &dyn std::fmt::Display| ItemError::new(ItemErrorKind::Unreadable, why.to_string());
     // Asked before it is opened: to open a pipe would wait for its writer.
     if !path.metadata().map_err(|error| unreadable(&error))?.is_file() {

@@ -42,7 +42,7 @@ use unsealed::Unsealed;
 
 pub use against::{AgainstRequest, Comparison, InputState, against};
 pub use doctor::{DoctorRequest, Ended, Report, Watchdog, doctor};
-pub use encoder::{Encoded, Encoder, Input};
+pub use encoder::{Encoded, Encoder, Input, read_picture};
 pub use own_model::OwnModel;
 pub use request::{
     CaptionFile, EmbedRequest, EncoderRequest, MaxFailures, Mode, OutputRequest, VerifyResume,

@@ -325,7 +325,7 @@ pub fn contents<'a>(
         digests: &committed.digests,
         failures: failures.collect(),
         num_images: if kind == Kind::ViewSet { num_images(tables, committed) } else { Vec::new() },
-        truncated: truncated_before.saturating_add(committed.truncated_texts()),
+        truncated: Some(truncated_before.saturating_add(committed.truncated_texts())),
         attributes: attributes(header, Digest(embedded_input)),
     })
 }

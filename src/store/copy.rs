@@ -7,13 +7,12 @@ use super::reader::Reader;
 use super::schema::{Compression, StoredType, attr};
 use super::table::Asset;
 use super::walk::RowWalk;
-use super::writer::{NewFile, Writer};
+use super::writer::{NewFile, NewRow, Writer};
 use crate::error::{Error, Result};
 use crate::plan::{Kind, Table, TableBuilder};
 
 /// What has to be the same in files that are joined, where they say it.
-const SAME: [&str; 6] =
-    ["weights_sha256", "tokenizer_sha256", "preprocessing", "precision", "dim", "stored_type"];
+const SAME: [&str; 4] = ["weights_sha256", "tokenizer_sha256", "preprocessing", "precision"];
 /// What speaks of a run and its input, and is no longer true of some of its rows or of more.
 const OF_ONE_RUN: [&str; 3] = [attr::FINGERPRINT, "plan_sha256", attr::EMBEDDED_INPUT_SHA256];
 /// Fingerprints that are named one by one; of more only some are.
@@ -124,6 +123,10 @@ pub fn copy(
         };
         kept.push((name, readers, table, from));
     }
+    let is_whole = copied.dropped == 0
+        && kept.iter().all(|(_, readers, table, _)| {
+            table.len() as u64 == readers.iter().map(|reader| reader.assets().n()).sum::<u64>()
+        });
     let n_rows = kept.iter().map(|(_, _, table, _)| kind.rows(table)).sum();
     let mut writer = Writer::create(NewFile {
         path: settings.path,
@@ -136,13 +139,19 @@ pub fn copy(
         compression: settings.compression,
         block_rows: None,
         attributes: joined_attributes(&readers, stored),
+        truncated: if is_whole { truncated(&readers) } else { None },
     })?;
     for (_, readers, table, from) in &kept {
         copied.assets += table.len() as u64;
-        let mut walks: Vec<RowWalk<'_>> = readers.iter().map(|reader| RowWalk::new(reader)).collect();
+        let walks = readers.iter().map(|reader| RowWalk::new(reader, settings.path));
+        let mut walks: Vec<RowWalk<'_>> = walks.collect::<Result<_>>()?;
         for (source, start, count) in from {
             for row in *start..start + u64::from(*count) {
+                let reader = readers[*source as usize];
                 let row = walks[*source as usize].row(row)?;
+                if reader.is_old() {
+                    check_norm(reader, &row)?;
+                }
                 if settings.drop_failed && row.vector.is_none() {
                     continue;
                 }
@@ -157,6 +166,17 @@ pub fn copy(
     Ok(copied)
 }
 
+/// Refuses a vector of an old file that a file of ours cannot have.
+fn check_norm(reader: &Reader, row: &NewRow<'_>) -> Result<()> {
+    let square = |vector: &[f32]| vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    let norm = row.vector.map_or(1.0, |vector| square(vector).sqrt());
+    if (norm - 1.0).abs() <= reader.stored().norm_tolerance() {
+        return Ok(());
+    }
+    Err(Error::new(format!("{} has a vector of norm {norm:.6}, not 1", reader.path().display()))
+        .hint("make a new file of it first: hyperslab import --normalize"))
+}
+
 /// The assets that have a row with a vector, and only these rows counted. The rows to read stay the same.
 fn without_failed(
     kind: Kind,
@@ -169,13 +189,7 @@ fn without_failed(
     for ((id, _), place) in table.iter().zip(from) {
         let (source, start, count) = *place;
         let reader = readers[source as usize];
-        if reader.is_old() {
-            return Err(Error::new(format!(
-                "{} does not say what failed: it is of the old pipeline",
-                reader.path().display()
-            ))
-            .hint("make a new file of it first: hyperslab import"));
-        }
+        refuse_unsaid(reader)?;
         let rows = start..start + u64::from(count);
         let lost = if reader.failures().n() == 0 { 0 } else { reader.without_vector(rows)? };
         copied.dropped += lost;
@@ -186,6 +200,29 @@ fn without_failed(
         }
     }
     Ok((left.finish(), from_left))
+}
+
+/// Texts of whole files that had more tokens than the model took, where all of the files say it. The groups of one
+/// file say it together.
+fn truncated(readers: &[&Reader]) -> Option<u64> {
+    let counts: BTreeMap<&Path, Option<i64>> = readers
+        .iter()
+        .map(|reader| (reader.path(), reader.root_integer(attr::TRUNCATED_ITEMS).ok()))
+        .collect();
+    counts.into_values().map(|n| u64::try_from(n?).ok()).sum()
+}
+
+/// Refuses a file that does not say which of its items failed.
+///
+/// # Errors
+/// It is of the old pipeline.
+pub fn refuse_unsaid(reader: &Reader) -> Result<()> {
+    if !reader.is_old() {
+        return Ok(());
+    }
+    let path = reader.path().display();
+    Err(Error::new(format!("{path} does not say what failed: it is of the old pipeline"))
+        .hint("make a new file of it first: hyperslab import"))
 }
 
 /// What a file's rows are made from.
@@ -214,6 +251,7 @@ pub fn check_alike(readers: &[&Reader]) -> Result<()> {
         about.insert("kind".to_owned(), reader.kind());
         about.insert("length of a vector".to_owned(), reader.dim().to_string());
         about.insert("stored type".to_owned(), reader.stored().to_string());
+        about.insert("what a row is made from".to_owned(), format!("{:?}", kind(reader)));
         about
     };
     let expected = about(first);

@@ -3,9 +3,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::SystemTime;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::paths::{OutputPaths, rename_durably};
 use crate::error::{Error, Result};
+
+/// Drafts of this process that are being made.
+static OPEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A file that gets its name when it is whole; before that, and if that never happens, nothing has.
 #[derive(Debug)]
@@ -40,8 +49,13 @@ impl Draft {
         }
         let mut name = OsString::from(".");
         name.push(file_name);
-        name.push(format!(".{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), temporary: path.with_file_name(name) })
+        // Two hosts may have processes of one number.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+        name.push(format!(".{}-{now:x}", std::process::id()));
+        let temporary = path.with_file_name(name);
+        remove_at_signals();
+        open_drafts().push(temporary.clone());
+        Ok(Self { path: path.to_owned(), temporary })
     }
 
     /// The name that the file gets.
@@ -67,7 +81,29 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // Once it is published there is nothing by this name.
         let _ = fs::remove_file(&self.temporary);
+        open_drafts().retain(|open| *open != self.temporary);
     }
+}
+
+fn open_drafts() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From the first draft on, a signal that ends this process takes what is half made with it.
+fn remove_at_signals() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        // Where that cannot be, a signal leaves a draft behind, and no more.
+        let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                for draft in open_drafts().drain(..) {
+                    let _ = fs::remove_file(draft);
+                }
+                let _ = emulate_default_handler(signal);
+            }
+        });
+    });
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use ndarray::s;
 use super::schema::{self, AssetRecord, TableLayout, attr};
 use super::table::{Assets, Place, Records};
 use crate::error::{Context, Error, Result};
+use crate::plan::check_id;
 
 /// Records that are read together.
 const WINDOW: usize = 1 << 16;
@@ -45,6 +46,10 @@ pub(super) fn assets(path: &Path, group: &Group, n_rows: u64) -> Result<Assets> 
     let dataset = group.dataset(name).context(|| format!("{}: /{name}", path.display()))?;
     let mut entries = if has_views { metadata(&dataset) } else { asset_ids(&dataset) }
         .context(|| format!("{}: {}", path.display(), dataset.name()))?;
+    let bad = entries.iter().find_map(|(id, ..)| check_id(id).err());
+    if let Some(error) = bad {
+        return Err(Error::new(format!("{}: {}", path.display(), error.message)));
+    }
     entries.sort_unstable();
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(Error::new(format!("{}: the id '{}' stands there twice", path.display(), pair[0].0)));

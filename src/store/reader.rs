@@ -11,7 +11,6 @@ use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, Group, H5Type};
 use ndarray::Array2;
 
-#[cfg(feature = "engine")]
 use super::Digest;
 use super::old;
 use super::open::{self, Opening, read_integer, read_string};
@@ -282,7 +281,6 @@ impl Reader {
     }
 
     /// The digest of a block of this group.
-    #[cfg(feature = "engine")]
     pub(super) fn digest_of_block(&self, block: u64) -> Result<Digest> {
         let record = self.digests.read(block..block + 1)?;
         let digest = record.first_chunk().ok_or_else(|| Error::new("a digest is too short"))?;

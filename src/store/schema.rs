@@ -63,7 +63,7 @@ pub mod attr {
     pub const TOTAL_VIEWPOINTS: &str = "total_viewpoints";
     /// i64, beside every `/embeddings`: lines of `/failures`.
     pub const FAILED_ITEMS: &str = "failed_items";
-    /// i64, root of files of captions: those that had more tokens than the model takes, and lost their ends.
+    /// i64, root of files of captions, where it is known: those that had more tokens than the model takes, and lost their ends.
     pub const TRUNCATED_ITEMS: &str = "truncated_items";
     /// i64, root.
     pub const FORMAT_VERSION: &str = "format_version";

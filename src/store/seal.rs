@@ -38,8 +38,8 @@ pub struct Contents<'a> {
     pub failures: BTreeMap<u64, String>,
     /// Of how many views the vector of each row is made; of files of view sets.
     pub num_images: Vec<i32>,
-    /// Texts that had more tokens than the model takes.
-    pub truncated: u64,
+    /// Texts that had more tokens than the model takes, if that is known.
+    pub truncated: Option<u64>,
     /// Strings of the root: what the vectors depend on.
     pub attributes: Vec<(String, String)>,
 }
@@ -163,8 +163,8 @@ impl SealedFile {
         }
         self.write_count(Object::Group(""), attr::FORMAT_VERSION, schema::FORMAT_VERSION as u64)?;
         self.write_counts("", all, what)?;
-        if !what.kind.has_views() {
-            self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, what.truncated)?;
+        if let Some(truncated) = what.truncated.filter(|_| !what.kind.has_views()) {
+            self.write_count(Object::Group(""), attr::TRUNCATED_ITEMS, truncated)?;
         }
         for (name, value) in &what.attributes {
             self.write_text(Object::Group(""), name, value)?;

@@ -126,7 +126,7 @@ fn check_committed<'a>(reader: &Reader, mut expected: impl Iterator<Item = &'a D
     for window in digests.windows(0..digests.n) {
         for found in window?.1.chunks_exact(digests.record_bytes) {
             let differs = expected.next().is_none_or(|digest| found != digest.0);
-            findings.add_if(differs, || "/digests differs from the journal".to_owned());
+            findings.add_if(differs, || "/digests differs from those of what was written".to_owned());
         }
     }
     Ok(findings)

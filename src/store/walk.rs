@@ -1,119 +1,182 @@
 //! The rows of a file one by one, in bounded memory, with all that it says of each.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use ndarray::Array2;
-
-use super::reader::Reader;
+use super::digest::Digest;
+use super::draft::Draft;
+use super::reader::{Reader, values};
+use super::schema::StoredType;
 use super::table::FailedItem;
 use super::writer::NewRow;
-use crate::error::Result;
+use crate::error::{Context, Error, Exit, Result};
 
-/// Rows of a window, at least.
-const WINDOW_ROWS: u64 = 1024;
-/// Windows that are kept. The old pipeline's files have each rank's assets together, so that their ids in order lie in
-/// as many places as there were ranks.
+/// Blocks that are kept: an asset's rows may lie in two.
 const KEPT: usize = 2;
-const KEPT_OF_OLD: usize = 32;
 
-/// Reads rows in windows, and keeps those that were used last.
+/// Goes through rows, in any order that mostly goes on.
 pub struct RowWalk<'a> {
     reader: &'a Reader,
-    window_rows: u64,
-    kept_max: usize,
-    /// Those used last at the end.
-    kept: Vec<Window>,
+    from: From,
 }
 
-struct Window {
+enum From {
+    /// Blocks of a file of ours, those used last at the end.
+    Blocks(Vec<Block>),
+    /// All vectors of an old file, as float32 in an unnamed file: its ids are in any order, and its chunks too long to
+    /// be inflated for each of their rows.
+    Unpacked { file: File, row: Vec<f32> },
+}
+
+struct Block {
     rows: Range<u64>,
-    vectors: Array2<f32>,
+    values: Vec<f32>,
     failures: Vec<FailedItem>,
     /// Of files of view sets.
     num_images: Vec<i32>,
 }
 
 impl<'a> RowWalk<'a> {
-    pub fn new(reader: &'a Reader) -> Self {
-        let window_rows = WINDOW_ROWS.next_multiple_of(reader.chunk_rows());
-        let kept_max = if reader.is_old() { KEPT_OF_OLD } else { KEPT };
-        Self { reader, window_rows, kept_max, kept: Vec::new() }
-    }
-
-    /// A row as it would be written. In a file of the old pipeline a vector that is zero, or not finite, is what it
-    /// left of an item that failed.
+    /// Begins a walk. Of an old file the vectors are unpacked first, into an unnamed file beside `output`.
     ///
     /// # Errors
-    /// A row that is not there, or a failed read.
+    /// An old file that does not read, or a full disk.
+    pub fn new(reader: &'a Reader, output: &Path) -> Result<Self> {
+        let from = if reader.is_old() {
+            From::Unpacked { file: unpack(reader, output)?, row: Vec::new() }
+        } else {
+            From::Blocks(Vec::new())
+        };
+        Ok(Self { reader, from })
+    }
+
+    /// A row as it would be written. In an old file a vector that is zero, or not finite, is what it left of an item
+    /// that failed.
+    ///
+    /// # Errors
+    /// A row that is not there, a failed read, a block that is not what its digest says.
     pub fn row(&mut self, row: u64) -> Result<NewRow<'_>> {
-        self.use_window_of(row)?;
-        let is_old = self.reader.is_old();
-        Ok(self.kept.last().map_or_else(NewRow::default, |window| window.row(row, is_old)))
+        let dim = self.reader.dim();
+        match &mut self.from {
+            From::Blocks(kept) => {
+                use_block_of(self.reader, kept, row)?;
+                Ok(kept.last().map_or_else(NewRow::default, |block| block.row(row, dim)))
+            }
+            From::Unpacked { .. } => {
+                let vector = self.stored(row)?;
+                let failure = lost(vector);
+                Ok(NewRow { vector: Some(vector).filter(|_| failure.is_none()), failure, num_images: 0 })
+            }
+        }
     }
 
     /// A row's values as they stand in the file, whatever they are.
     ///
     /// # Errors
-    /// A row that is not there, or a failed read.
+    /// Those of [`row`](Self::row).
     pub fn stored(&mut self, row: u64) -> Result<&[f32]> {
-        self.use_window_of(row)?;
-        Ok(self.kept.last().and_then(|window| window.stored(row)).unwrap_or_default())
-    }
-
-    /// Makes the window of a row the last one.
-    fn use_window_of(&mut self, row: u64) -> Result<()> {
-        let place = self.kept.iter().rposition(|window| window.rows.contains(&row));
-        let window = match place {
-            Some(place) if place + 1 == self.kept.len() => return Ok(()),
-            Some(place) => self.kept.remove(place),
-            None => {
-                if self.kept.len() >= self.kept_max {
-                    self.kept.remove(0);
-                }
-                self.read_window(row)?
+        let dim = self.reader.dim();
+        match &mut self.from {
+            From::Blocks(kept) => {
+                use_block_of(self.reader, kept, row)?;
+                Ok(kept.last().map(|block| block.vector(row, dim)).unwrap_or_default())
             }
-        };
-        self.kept.push(window);
-        Ok(())
-    }
-
-    fn read_window(&self, row: u64) -> Result<Window> {
-        let reader = self.reader;
-        let start = row / self.window_rows * self.window_rows;
-        // A row past the end is refused by the read of its own.
-        let rows = start..(start + self.window_rows).min(reader.n_rows().max(row + 1));
-        let vectors = reader.rows_of_each(std::slice::from_ref(&rows))?;
-        Ok(Window {
-            vectors: vectors.into_iter().next().unwrap_or_default(),
-            failures: reader.failures_of(rows.clone())?,
-            num_images: reader.num_images().map_or(Ok(Vec::new()), |all| all.of_rows(rows.clone()))?,
-            rows,
-        })
+            From::Unpacked { file, row: values_of_row } => {
+                let mut bytes = vec![0; dim * StoredType::F32.size_bytes()];
+                let offset = row * bytes.len() as u64;
+                file.read_exact_at(&mut bytes, offset)
+                    .context(|| format!("row {row} of {}, unpacked", self.reader.path().display()))?;
+                *values_of_row = values(&bytes, StoredType::F32);
+                Ok(values_of_row)
+            }
+        }
     }
 }
 
-impl Window {
-    fn stored(&self, row: u64) -> Option<&[f32]> {
-        self.vectors.row((row - self.rows.start) as usize).to_slice()
+/// Makes the block of a row the last one of those kept.
+fn use_block_of(reader: &Reader, kept: &mut Vec<Block>, row: u64) -> Result<()> {
+    let block = match kept.iter().rposition(|block| block.rows.contains(&row)) {
+        Some(place) if place + 1 == kept.len() => return Ok(()),
+        Some(place) => kept.remove(place),
+        None => {
+            if kept.len() >= KEPT {
+                kept.remove(0);
+            }
+            read_block(reader, row / reader.block_rows())?
+        }
+    };
+    kept.push(block);
+    Ok(())
+}
+
+/// Reads a block, which has to be what its digest says: what is made from it gets new digests.
+fn read_block(reader: &Reader, index: u64) -> Result<Block> {
+    let start = index * reader.block_rows();
+    if start >= reader.n_rows() {
+        let path = reader.path().display();
+        return Err(Error::new(format!("{path} has {} rows, none of block {index}", reader.n_rows())));
+    }
+    let rows = start..start.saturating_add(reader.block_rows()).min(reader.n_rows());
+    let bytes = reader.stored_rows(rows.clone())?;
+    if reader.digest_of_block(index)? != Digest::of(&bytes) {
+        let path = reader.path().display();
+        return Err(Error::new(format!(
+            "block {index} (rows {start} to {}) of {path} is damaged",
+            rows.end - 1
+        ))
+        .hint(format!("`hyperslab verify {path}` lists all that is wrong"))
+        .exit(Exit::Damaged));
+    }
+    Ok(Block {
+        values: values(&bytes, reader.stored()),
+        failures: reader.failures_of(rows.clone())?,
+        num_images: reader.num_images().map_or(Ok(Vec::new()), |all| all.of_rows(rows.clone()))?,
+        rows,
+    })
+}
+
+impl Block {
+    fn vector(&self, row: u64, dim: usize) -> &[f32] {
+        let index = (row - self.rows.start) as usize;
+        self.values.get(index * dim..(index + 1) * dim).unwrap_or_default()
     }
 
-    fn row(&self, row: u64, is_old: bool) -> NewRow<'_> {
-        let index = (row - self.rows.start) as usize;
-        let vector = self.stored(row);
+    fn row(&self, row: u64, dim: usize) -> NewRow<'_> {
         let listed = self.failures.binary_search_by_key(&row, |failure| failure.row);
-        let listed = listed.ok().map(|place| self.failures[place].reason.as_str());
-        let found = vector.and_then(|vector| if is_old { lost(vector) } else { None });
-        let num_images = self.num_images.get(index).copied();
-        let has_vector = match num_images {
-            Some(n) => n > 0,
-            None => listed.or(found).is_none(),
-        };
+        let failure = listed.ok().map(|place| self.failures[place].reason.as_str());
+        let num_images = self.num_images.get((row - self.rows.start) as usize).copied();
+        let has_vector = num_images.map_or(failure.is_none(), |n| n > 0);
         NewRow {
-            vector: vector.filter(|_| has_vector),
-            failure: listed.or(found),
+            vector: Some(self.vector(row, dim)).filter(|_| has_vector),
+            failure,
             num_images: num_images.unwrap_or_default(),
         }
     }
+}
+
+/// Writes all vectors of a file, in the order of its rows, as float32 into a file beside `output` that has no name any
+/// more.
+fn unpack(reader: &Reader, output: &Path) -> Result<File> {
+    let what = || format!("cannot unpack {} beside {}", reader.path().display(), output.display());
+    let name = output.with_extension("unpacked");
+    let draft = Draft::new(&name, true)?;
+    let file =
+        File::options().read(true).write(true).create_new(true).open(draft.temporary()).context(what)?;
+    // Its room is given back however this ends.
+    drop(draft);
+    let mut out = BufWriter::new(&file);
+    let step = reader.block_rows();
+    for start in (0..reader.n_rows()).step_by(step as usize) {
+        let rows = start..start.saturating_add(step).min(reader.n_rows());
+        let written = reader.rows(rows)?.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()));
+        written.context(what)?;
+    }
+    out.flush().context(what)?;
+    drop(out);
+    Ok(file)
 }
 
 /// Why a vector of the old pipeline is none, if it is none.

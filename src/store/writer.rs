@@ -37,6 +37,8 @@ pub struct NewFile<'a> {
     pub block_rows: Option<u64>,
     /// Strings of the root beside its name: what the vectors depend on.
     pub attributes: Vec<(String, String)>,
+    /// Texts that had more tokens than the model takes, if that is known.
+    pub truncated: Option<u64>,
 }
 
 /// A row to be written.
@@ -61,6 +63,7 @@ pub struct Writer {
     stored: StoredType,
     blocks: Blocks,
     attributes: Vec<(String, String)>,
+    truncated: Option<u64>,
     /// Rows that have been pushed.
     rows: u64,
     /// The rows of the block that is not complete yet, and which of them failed.
@@ -105,6 +108,7 @@ impl Writer {
             stored: new.stored,
             blocks,
             attributes,
+            truncated: new.truncated,
             rows: 0,
             block: Vec::new(),
             failed: Vec::new(),
@@ -193,7 +197,7 @@ impl Writer {
             digests: &self.digests,
             failures: self.failures,
             num_images: self.num_images,
-            truncated: 0,
+            truncated: self.truncated,
             attributes: self.attributes,
         };
         self.file.complete(&contents)?;

@@ -29,6 +29,7 @@ fn new_file(path: &Path) -> NewFile<'_> {
         compression: Compression::Gzip(4),
         block_rows: Some(4),
         attributes: vec![("model_name".to_owned(), "ours".to_owned())],
+        truncated: None,
     }
 }
 
@@ -67,7 +68,7 @@ fn what_is_saved_is_found_again() {
     let chinese = Reader::open(&path, Some("chinese")).unwrap();
     let ids: Vec<String> = chinese.iter_prefix("").unwrap().map(|asset| asset.unwrap().id).collect();
     assert_eq!(ids, ["b", "c", "椅子"]);
-    let mut walk = RowWalk::new(&chinese);
+    let mut walk = RowWalk::new(&chinese, &path).unwrap();
     let walked: Vec<Option<f32>> =
         (0..3).map(|row| walk.row(row).unwrap().vector.map(|vector| vector[0])).collect();
     assert_eq!(walked, [Some(vector(5)[0]), Some(vector(6)[0]), None]);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +27,30 @@ pub struct OldFiles {
     places: Vec<Place>,
     sha256: Digest,
     bytes: u64,
+    /// Of the files as they were opened.
+    stamps: Vec<Stamp>,
+    /// What is being made, beside which there is room to unpack.
+    output: PathBuf,
     nothing: Odd,
+}
+
+/// A file's length and time of its last change.
+#[derive(Clone, Debug, PartialEq)]
+struct Stamp {
+    path: PathBuf,
+    bytes: u64,
+    changed: SystemTime,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self> {
+        let stamp = || {
+            let there = path.metadata()?;
+            Ok::<_, std::io::Error>((there.len(), there.modified()?))
+        };
+        let (bytes, changed) = stamp().context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), bytes, changed })
+    }
 }
 
 /// Whether all of these files are HDF5, by their first bytes.
@@ -53,11 +77,17 @@ pub fn are_hdf5(files: &[PathBuf]) -> Result<bool> {
 ///
 /// # Errors
 /// A file that does not open, or is of ours; groups or rows that are not those of `kind`.
-pub fn open_old(files: &[PathBuf], kind: Kind, languages: bool) -> Result<Vec<(&'static str, Source)>> {
+pub fn open_old(
+    files: &[PathBuf],
+    output: &Path,
+    kind: Kind,
+    languages: bool,
+) -> Result<Vec<(&'static str, Source)>> {
     let mut all = Vec::new();
     for path in files {
         all.extend(Reader::open_all(path)?);
     }
+    let stamps: Vec<Stamp> = files.iter().map(|path| Stamp::of(path)).collect::<Result<_>>()?;
     let (sha256, bytes) = digest(files)?;
     let names: &[&'static str] = if languages { &["english", "chinese"] } else { &[""] };
     let mut groups = Vec::new();
@@ -65,7 +95,9 @@ pub fn open_old(files: &[PathBuf], kind: Kind, languages: bool) -> Result<Vec<(&
         let (readers, others) = all.into_iter().partition(|reader: &Reader| reader.group() == name);
         all = others;
         if !readers.is_empty() {
-            groups.push((name, Source::Old(OldFiles::new(readers, kind, (sha256, bytes))?)));
+            let old = OldFiles::new(readers, kind, (sha256, bytes))?;
+            let old = OldFiles { output: output.to_owned(), stamps: stamps.clone(), ..old };
+            groups.push((name, Source::Old(old)));
         }
     }
     match all.first() {
@@ -95,8 +127,20 @@ impl OldFiles {
                     .exit(Exit::Usage));
             }
         }
+        if let [first, others @ ..] = &readers[..]
+            && let Some(other) = others.iter().find(|other| other.dim() != first.dim())
+        {
+            let (one, two) = (first.path().display(), other.path().display());
+            return Err(Error::new(format!(
+                "{one} has vectors of {} components, {two} of {}",
+                first.dim(),
+                other.dim()
+            ))
+            .hint("the vectors of one file are all of one model"));
+        }
         let (table, places) = Picks::all_of(&readers.iter().collect::<Vec<_>>())?.finish();
-        Ok(Self { readers, table, places, sha256, bytes, nothing: Odd::default() })
+        let (stamps, output, nothing) = (Vec::new(), PathBuf::new(), Odd::default());
+        Ok(Self { readers, table, places, sha256, bytes, stamps, output, nothing })
     }
 }
 
@@ -167,21 +211,28 @@ impl Source {
     pub fn refuse_changed(&self) -> Result<()> {
         match self {
             Self::Arrays(vectors) => vectors.refuse_changed(),
-            // HDF5's own checksums speak of what has changed below it.
-            Self::Old(_) => Ok(()),
+            Self::Old(old) => old.stamps.iter().try_for_each(|stamp| {
+                if Stamp::of(&stamp.path)? == *stamp {
+                    return Ok(());
+                }
+                Err(Error::new(format!("{} has changed while it was read", stamp.path.display()))
+                    .hint("import it once nothing writes to it any more"))
+            }),
         }
     }
 
     /// All rows, in the order of the table.
-    pub fn rows(&self) -> SourceRows<'_> {
-        match self {
+    ///
+    /// # Errors
+    /// An old file cannot be unpacked.
+    pub fn rows(&self) -> Result<SourceRows<'_>> {
+        Ok(match self {
             Self::Arrays(vectors) => SourceRows::Arrays(vectors.rows()),
-            Self::Old(old) => SourceRows::Old {
-                walks: old.readers.iter().map(RowWalk::new).collect(),
-                places: &old.places,
-                row: 0,
-            },
-        }
+            Self::Old(old) => {
+                let walks = old.readers.iter().map(|reader| RowWalk::new(reader, &old.output));
+                SourceRows::Old { walks: walks.collect::<Result<_>>()?, places: &old.places, row: 0 }
+            }
+        })
     }
 }
 

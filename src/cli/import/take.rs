@@ -48,7 +48,7 @@ pub fn take(
     writer: &mut Writer,
     progress: &dyn Fn(),
 ) -> Result<Taken> {
-    let mut rows = vectors.rows();
+    let mut rows = vectors.rows()?;
     let mut contents = Contents::default();
     let mut taken = Taken { rows: 0, zeros: 0, not_finite: 0, digest: Digest::default() };
     let (mut row, mut vector) = (Vec::new(), Vec::new());

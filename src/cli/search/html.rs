@@ -66,9 +66,6 @@ pub use engine::write;
 #[cfg(feature = "engine")]
 mod engine {
     use std::collections::BTreeMap;
-    use std::ffi::OsString;
-    use std::fs::File;
-    use std::io::Write as _;
     use std::path::Path;
 
     use super::HtmlArgs;
@@ -77,11 +74,13 @@ mod engine {
     use crate::cli::search::page::{self, Page};
     use crate::cli::search::{Found, Hit, Outcome, SearchArgs};
     use crate::cli::{Family, out};
-    use crate::error::{Context, Error, Result};
+    use crate::comm::shielded;
+    use crate::error::{Context, Error, ItemError, ItemErrorKind, Result};
     use crate::input::views::{self, ViewFinder};
     use crate::input::{Naming, View, ViewReader};
+    use crate::job::read_picture;
     use crate::model::picture::thumbnail;
-    use crate::store::{Reader, rename_durably};
+    use crate::store::{Draft, Reader};
 
     /// Pixels of the longer side of a picture: twice what it takes on the page, for screens that are dense.
     const SIDE: u32 = 192;
@@ -128,18 +127,9 @@ mod engine {
 
     /// Writes a file that gets its name when it is whole.
     fn save(path: &Path, content: &[u8]) -> Result<()> {
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let written = File::create_new(&temporary)
-            .and_then(|mut file| file.write_all(content))
-            .context(|| format!("cannot write {}", path.display()))
-            .and_then(|()| rename_durably(&temporary, path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written
+        let draft = Draft::new(path, true)?;
+        std::fs::write(draft.temporary(), content).context(|| format!("cannot write {}", path.display()))?;
+        draft.publish()
     }
 
     /// A query and its hits as the page has them.
@@ -175,7 +165,15 @@ mod engine {
     }
 
     fn of_file(path: &Path) -> Vec<Vec<u8>> {
-        std::fs::read(path).ok().and_then(|bytes| thumbnail(&bytes, SIDE).ok()).into_iter().collect()
+        let made = read_picture(path).map_err(|error| error.to_string()).and_then(|bytes| small(&bytes));
+        made.ok().into_iter().collect()
+    }
+
+    /// A small picture of one, or why there is none. Decoders of broken ones may panic.
+    fn small(bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
+        let made = shielded(|| thumbnail(bytes, SIDE));
+        made.unwrap_or_else(|panic| Err(ItemError::new(ItemErrorKind::BrokenPicture, panic)))
+            .map_err(|error| error.to_string())
     }
 
     /// The views of all that was found.
@@ -261,7 +259,7 @@ mod engine {
 
         fn thumbnail(&self, view: &View) -> Option<Vec<u8>> {
             let read = self.files.read(view).map_err(|error| error.to_string());
-            let made = read.and_then(|bytes| thumbnail(&bytes, SIDE).map_err(|error| error.to_string()));
+            let made = read.and_then(|bytes| small(&bytes));
             made.inspect_err(|why| tracing::warn!("{}: {why}", view.path)).ok()
         }
     }
@@ -277,7 +275,11 @@ mod engine {
     }
 
     /// Rows of an asset in the file; 1 where that does not say.
+    /// How many views an asset has at least, as far as the file tells: one of captions says nothing of views.
     fn rows_of(searched: &Reader, id: &str) -> u64 {
+        if !searched.assets().has_views() && searched.num_images().is_none() {
+            return 0;
+        }
         let rows = searched.find(id).ok().flatten();
         rows.map_or(1, |rows| rows.end - rows.start).max(1)
     }

@@ -49,7 +49,9 @@ impl Format {
             [] => "it is empty",
             [b'{' | b'[', ..] => "it looks like JSON, which --metadata takes",
             [b'(' | b'c' | b'}' | b']', ..] => "it may be a pickle of protocol 0 or 1, which is not read",
-            [0x89, b'H', b'D', b'F', ..] => "it is an HDF5 file, which needs no import of this kind",
+            [0x89, b'H', b'D', b'F', ..] => {
+                "it is an HDF5 file; those come without --english and --chinese: import qwen-text OUT.h5 OLD.h5"
+            }
             _ => "it is neither of NumPy (.npy, .npz) nor a pickle (protocol 2 to 5)",
         };
         Err(Error::new(what))
