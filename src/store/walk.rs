@@ -59,18 +59,14 @@ impl<'a> RowWalk<'a> {
     /// # Errors
     /// A row that is not there, a failed read, a block that is not what its digest says.
     pub fn row(&mut self, row: u64) -> Result<NewRow<'_>> {
-        let dim = self.reader.dim();
-        match &mut self.from {
-            From::Blocks(kept) => {
-                use_block_of(self.reader, kept, row)?;
-                Ok(kept.last().map_or_else(NewRow::default, |block| block.row(row, dim)))
-            }
-            From::Unpacked { .. } => {
-                let vector = self.stored(row)?;
-                let failure = lost(vector);
-                Ok(NewRow { vector: Some(vector).filter(|_| failure.is_none()), failure, num_images: 0 })
-            }
+        if self.reader.is_old() {
+            let vector = self.stored(row)?;
+            let failure = lost(vector);
+            return Ok(NewRow { vector: Some(vector).filter(|_| failure.is_none()), failure, num_images: 0 });
         }
+        let From::Blocks(kept) = &mut self.from else { return Ok(NewRow::default()) };
+        use_block_of(self.reader, kept, row)?;
+        Ok(kept.last().map_or_else(NewRow::default, |block| block.row(row, self.reader.dim())))
     }
 
     /// A row's values as they stand in the file, whatever they are.
