@@ -232,3 +232,51 @@ fn ids_come_from_lists_standard_input_and_prefixes() {
     let (code, _, told) = get(&["--ids", text(&list)], "");
     assert!(code == 1 && told.contains("no JSON array"), "{told}");
 }
+
+#[test]
+fn a_damaged_block_is_not_copied() {
+    // Without compression a flipped bit is read as another vector.
+    let (dir, source) = copied("text_f16.h5");
+    let mut bytes = fs::read(&source).unwrap();
+    let reader = Reader::open(&source, None).unwrap();
+    let vector = reader.rows(20..21).unwrap();
+    let stored: Vec<u8> = vector.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+    let place = bytes.windows(stored.len()).position(|window| window == stored).unwrap();
+    drop(reader);
+    bytes[place] ^= 1;
+    fs::write(&source, bytes).unwrap();
+    let out = dir.path().join("out.h5");
+    for command in
+        [&["export", text(&source), text(&out)][..], &["get", text(&source), "chair_20", "--h5", text(&out)]]
+    {
+        let (code, told) = run(command);
+        assert!(code == 4 && told.contains("block 1 (rows 16 to 31)"), "{command:?}: {told}");
+        assert!(!out.exists());
+    }
+    // Blocks that are not asked for are not read.
+    succeed(&["get", text(&source), "chair_00", "--h5", text(&out)]);
+}
+
+#[test]
+fn what_is_there_is_replaced_only_when_asked() {
+    let dir = TempDir::new().unwrap();
+    for (option, name) in [("--npy", "a.npy"), ("--jsonl", "a.jsonl"), ("--h5", "a.h5")] {
+        let out = dir.path().join(name);
+        let source = fixture("text_f32.h5");
+        let get = ["get", text(&source), "lamp", option, text(&out)];
+        succeed(&get);
+        let before = fs::read(&out).unwrap();
+        let (code, told) = run(&get.map(|word| if word == "lamp" { "chair_00" } else { word }));
+        assert!(code == 1 && told.contains("--overwrite"), "{told}");
+        assert_eq!(fs::read(&out).unwrap(), before);
+        succeed(
+            &[&get.map(|word| if word == "lamp" { "chair_00" } else { word })[..], &["--overwrite"]].concat(),
+        );
+        assert_ne!(fs::read(&out).unwrap(), before);
+        // What is not there makes no file, and replaces none.
+        let before = fs::read(&out).unwrap();
+        let (code, told) = run(&["get", text(&source), "nope", option, text(&out), "--overwrite"]);
+        assert!(code == 3 && told.contains("nothing written"), "{told}");
+        assert_eq!(fs::read(&out).unwrap(), before);
+    }
+}

@@ -108,3 +108,21 @@ fn old_files_become_files_of_ours() {
         assert!(!out.exists());
     }
 }
+
+#[test]
+fn what_failed_in_an_old_file_is_nan_in_an_array_and_cannot_be_told_beforehand() {
+    let (dir, path) = old("text_f32.h5");
+    let npy = dir.path().join("all.npy");
+    let export = |more: &[&str]| {
+        hyperslab(&[&["export", path.to_str().unwrap(), npy.to_str().unwrap()], more].concat())
+    };
+    assert!(export(&[]).status.success());
+    let bytes = fs::read(&npy).unwrap();
+    let values: Vec<f32> =
+        bytes[128..].as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+    let failed = values.chunks(8).filter(|row| row.iter().all(|value| value.is_nan())).count();
+    assert_eq!((values.len(), failed), (37 * 8, 2));
+    let refused = export(&["--overwrite", "--drop-failed"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("does not say what failed"));
+}
