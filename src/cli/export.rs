@@ -79,10 +79,12 @@ fn export_h5(args: &ExportArgs) -> Result<Exit> {
     let tally = Tally::new();
     let copied = copy(groups, &settings, |done, all| tally.set(done, all))?;
     tally.finish();
+    let failed =
+        if copied.failed > 0 { format!(", {} of them failed", copied.failed) } else { String::new() };
     let left_out =
         if args.drop_failed { format!(", {} left out", count(copied.dropped, "row")) } else { String::new() };
     note(format_args!(
-        "{}: {}, {}{left_out}",
+        "{}: {}, {}{failed}{left_out}",
         args.out.display(),
         count(copied.assets, "asset"),
         count(copied.rows, "row")

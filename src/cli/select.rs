@@ -120,8 +120,9 @@ fn read_ids(file: &Path) -> Result<Vec<String>> {
     } else {
         std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display()))
     }?;
+    let text = text.trim_start_matches('\u{feff}');
     if text.trim_start().starts_with('[') {
-        return serde_json::from_str(&text).context(|| format!("{} is no JSON array of ids", file.display()));
+        return serde_json::from_str(text).context(|| format!("{} is no JSON array of ids", file.display()));
     }
     Ok(text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

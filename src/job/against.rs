@@ -250,7 +250,13 @@ impl Planned {
             let number = self.spool.header().groups.iter().position(|one| one.name == group)?;
             let table = self.tables.get(number)?;
             let asset = table.find(&item.asset_id)?;
+            let has_all = |reader: &Reader| {
+                let rows = reader.find(&item.asset_id).ok().flatten();
+                rows.is_some_and(|rows| rows.end - rows.start == u64::from(table.count(asset)))
+            };
             let within = match self.spool.header().kind {
+                // Where views are missing, or were left out, nobody knows which the others are.
+                Kind::Image if !readers.get(item.reader).is_some_and(has_all) => return None,
                 Kind::Image if item.view < u64::from(table.count(asset)) => table.start(asset) + item.view,
                 Kind::Image => return None,
                 Kind::Text | Kind::ViewSet => asset as u64,

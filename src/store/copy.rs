@@ -123,10 +123,9 @@ pub fn copy(
         };
         kept.push((name, readers, table, from));
     }
+    let n_assets = |readers: &[&Reader]| readers.iter().map(|reader| reader.assets().n()).sum::<u64>();
     let is_whole = copied.dropped == 0
-        && kept.iter().all(|(_, readers, table, _)| {
-            table.len() as u64 == readers.iter().map(|reader| reader.assets().n()).sum::<u64>()
-        });
+        && kept.iter().all(|(_, readers, table, _)| table.len() as u64 == n_assets(readers));
     let n_rows = kept.iter().map(|(_, _, table, _)| kind.rows(table)).sum();
     let mut writer = Writer::create(NewFile {
         path: settings.path,
@@ -146,12 +145,10 @@ pub fn copy(
         let walks = readers.iter().map(|reader| RowWalk::new(reader, settings.path));
         let mut walks: Vec<RowWalk<'_>> = walks.collect::<Result<_>>()?;
         for (source, start, count) in from {
+            let (reader, walk) = (readers[*source as usize], &mut walks[*source as usize]);
             for row in *start..start + u64::from(*count) {
-                let reader = readers[*source as usize];
-                let row = walks[*source as usize].row(row)?;
-                if reader.is_old() {
-                    check_norm(reader, &row)?;
-                }
+                let row = walk.row(row)?;
+                check_norm(reader, &row)?;
                 if settings.drop_failed && row.vector.is_none() {
                     continue;
                 }
@@ -168,6 +165,9 @@ pub fn copy(
 
 /// Refuses a vector of an old file that a file of ours cannot have.
 fn check_norm(reader: &Reader, row: &NewRow<'_>) -> Result<()> {
+    if !reader.is_old() {
+        return Ok(());
+    }
     let square = |vector: &[f32]| vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
     let norm = row.vector.map_or(1.0, |vector| square(vector).sqrt());
     if (norm - 1.0).abs() <= reader.stored().norm_tolerance() {

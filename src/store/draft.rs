@@ -21,6 +21,7 @@ static OPEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub struct Draft {
     path: PathBuf,
     temporary: PathBuf,
+    overwrite: bool,
 }
 
 impl Draft {
@@ -55,7 +56,7 @@ impl Draft {
         let temporary = path.with_file_name(name);
         remove_at_signals();
         open_drafts().push(temporary.clone());
-        Ok(Self { path: path.to_owned(), temporary })
+        Ok(Self { path: path.to_owned(), temporary, overwrite })
     }
 
     /// The name that the file gets.
@@ -71,8 +72,12 @@ impl Draft {
     /// Syncs the file and gives it its name.
     ///
     /// # Errors
-    /// A failed sync or rename.
+    /// A failed sync or rename; a file that has come to be there since, and may not be replaced.
     pub fn publish(self) -> Result<()> {
+        if !self.overwrite && fs::symlink_metadata(&self.path).is_ok() {
+            return Err(Error::new(format!("{} has come to be there meanwhile", self.path.display()))
+                .hint("another process made it; --overwrite replaces it"));
+        }
         rename_durably(&self.temporary, &self.path)
     }
 }

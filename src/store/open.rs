@@ -16,6 +16,9 @@ const HDF5_SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 /// Longer string attributes than any this format has are cut here, in bytes.
 const ATTRIBUTE_BYTES: usize = 16 << 10;
 
+/// More components than any model's vectors have.
+const DIM_MAX: usize = 1 << 16;
+
 /// A file while it is being opened: what its errors need to know.
 pub(super) struct Opening<'a> {
     pub path: &'a Path,
@@ -128,6 +131,8 @@ impl Opening<'_> {
         let stored = stored
             .ok_or_else(|| self.foreign(format!("{name} is neither float32 nor float16, little-endian")))?;
         match dataset.shape()[..] {
+            [_, dim] if dim > DIM_MAX => Err(self
+                .foreign(format!("{name} has vectors of {dim} components; at most {DIM_MAX} are possible"))),
             [rows, dim] if dim > 0 => Ok((stored, [rows, dim])),
             ref other => Err(self.foreign(format!("{name} has shape {other:?}, expected [rows, dim]"))),
         }
@@ -231,6 +236,14 @@ pub(super) fn refuse_unfinished(path: &Path) -> Result<()> {
 
 /// Opens a file for positioned reads.
 pub(super) fn raw(path: &Path) -> Result<File> {
+    // To open a pipe would wait for its writer.
+    match path.metadata() {
+        Ok(there) if there.is_dir() => return Err(Error::new(format!("{} is a folder", path.display()))),
+        Ok(there) if !there.is_file() => {
+            return Err(Error::new(format!("{} is not a plain file", path.display())));
+        }
+        _ => {}
+    }
     let file = File::open(path).context(|| format!("cannot open {}", path.display()));
     file.map_err(|error| missing_file(path, error))
 }

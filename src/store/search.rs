@@ -321,7 +321,12 @@ impl Nearest {
         let assets = reader.assets();
         let hit = |Rank(_, Reverse(place)): &Rank| {
             let (score, row) = self.of.get(place).copied().unwrap_or_default();
-            let missing = || Error::new(format!("asset {place} is not in the table")).exit(Exit::Bug);
+            let missing = || {
+                let path = reader.path().display();
+                Error::new(format!("{path} is damaged: row {row} belongs to no asset"))
+                    .hint(format!("`hyperslab verify {path}` lists all that is wrong"))
+                    .exit(Exit::Damaged)
+            };
             let Asset { id, rows } = assets.iter(*place..place + 1).next().ok_or_else(missing)??;
             // Rounding may have gone beyond what a cosine is.
             let score = score.clamp(-1.0, 1.0);

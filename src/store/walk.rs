@@ -94,6 +94,10 @@ impl<'a> RowWalk<'a> {
 
 /// Makes the block of a row the last one of those kept.
 fn use_block_of(reader: &Reader, kept: &mut Vec<Block>, row: u64) -> Result<()> {
+    if row >= reader.n_rows() {
+        let path = reader.path().display();
+        return Err(Error::new(format!("row {row} asked for of {path}, which has {}", reader.n_rows())));
+    }
     let block = match kept.iter().rposition(|block| block.rows.contains(&row)) {
         Some(place) if place + 1 == kept.len() => return Ok(()),
         Some(place) => kept.remove(place),
@@ -111,10 +115,6 @@ fn use_block_of(reader: &Reader, kept: &mut Vec<Block>, row: u64) -> Result<()> 
 /// Reads a block, which has to be what its digest says: what is made from it gets new digests.
 fn read_block(reader: &Reader, index: u64) -> Result<Block> {
     let start = index * reader.block_rows();
-    if start >= reader.n_rows() {
-        let path = reader.path().display();
-        return Err(Error::new(format!("{path} has {} rows, none of block {index}", reader.n_rows())));
-    }
     let rows = start..start.saturating_add(reader.block_rows()).min(reader.n_rows());
     let bytes = reader.stored_rows(rows.clone())?;
     if reader.digest_of_block(index)? != Digest::of(&bytes) {

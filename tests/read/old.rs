@@ -96,13 +96,13 @@ fn old_files_become_files_of_ours() {
             assert_eq!(failed(&new.failures), failed(&source.failures), "{name}");
         }
         // As something else, or a file of ours, it is refused.
+        fs::remove_file(&out).unwrap();
         let other = if kind == "siglip-image" { "siglip-text" } else { "siglip-image" };
         assert_eq!(
             import(other, &path).status.code(),
             Some(if kind == "qwen-text" { 1 } else { 2 }),
             "{name}"
         );
-        fs::remove_file(&out).unwrap();
         let refused = import(kind, &fixture(name));
         assert!(String::from_utf8(refused.stderr).unwrap().contains("of this program already"));
         assert!(!out.exists());

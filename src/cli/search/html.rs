@@ -127,6 +127,12 @@ mod engine {
 
     /// Writes a file that gets its name when it is whole.
     fn save(path: &Path, content: &[u8]) -> Result<()> {
+        const BEGIN: &[u8] = b"<!DOCTYPE html>";
+        let there = std::fs::read(path).unwrap_or_default();
+        if !there.is_empty() && !there.starts_with(BEGIN) {
+            return Err(Error::new(format!("--html {} is there and is no page", path.display()))
+                .hint("choose another name, or remove it first"));
+        }
         let draft = Draft::new(path, true)?;
         std::fs::write(draft.temporary(), content).context(|| format!("cannot write {}", path.display()))?;
         draft.publish()
