@@ -21,7 +21,7 @@ use crate::store::{self, Report};
 /// `--against` also embeds some of the items again, as the file was made, and compares the vectors: their
 /// cosines are 1 but for rounding. Those below 0.999 (0.99 where the model computed in bf16 or f16) are
 /// listed, and the exit code is 4. It takes the input that the file was made from, and tells whether that has
-/// changed since.
+/// changed since: then the file is not to blame, and the exit code is 1.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -66,6 +66,7 @@ pub use engine::write;
 #[cfg(feature = "engine")]
 mod engine {
     use std::collections::BTreeMap;
+    use std::io::Read as _;
     use std::path::Path;
 
     use super::HtmlArgs;
@@ -128,12 +129,16 @@ mod engine {
     /// Writes a file that gets its name when it is whole.
     fn save(path: &Path, content: &[u8]) -> Result<()> {
         const BEGIN: &[u8] = b"<!DOCTYPE html>";
-        let there = std::fs::read(path).unwrap_or_default();
-        if !there.is_empty() && !there.starts_with(BEGIN) {
+        let draft = Draft::new(path, true)?;
+        let mut there = Vec::new();
+        if let Ok(file) = std::fs::File::open(path) {
+            let read = file.take(BEGIN.len() as u64).read_to_end(&mut there);
+            read.context(|| format!("cannot read {}", path.display()))?;
+        }
+        if !there.is_empty() && there != BEGIN {
             return Err(Error::new(format!("--html {} is there and is no page", path.display()))
                 .hint("choose another name, or remove it first"));
         }
-        let draft = Draft::new(path, true)?;
         std::fs::write(draft.temporary(), content).context(|| format!("cannot write {}", path.display()))?;
         draft.publish()
     }
