@@ -212,7 +212,7 @@ fn what_is_no_sealed_file_is_refused_with_a_reason() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("x.h5");
     assert!(open_error(&path).message.contains("No such file"));
-    assert!(open_error(dir.path()).to_string().contains("not an HDF5 file"));
+    assert!(open_error(dir.path()).to_string().contains("is a folder"));
 
     fs::write(dir.path().join("x.h5.partial"), "").unwrap();
     for unfinished in [path.clone(), dir.path().join("x.h5.partial")] {
