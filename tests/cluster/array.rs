@@ -19,7 +19,7 @@ fn submit<'a>(cluster: &'a Cluster, tasks: &str) -> (Job<'a>, Job<'a>) {
 
 #[test]
 fn a_seal_waits_for_a_task_that_queues_again_and_makes_the_file_of_one_job() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     let (array, seal) = submit_with(&cluster, "touch waits; exec sleep 60");
     let second = Job { cluster: &cluster, id: format!("{}_2", array.id) };
     second.until("it waits", |_| cluster.dir.join("waits").exists());
@@ -33,7 +33,7 @@ fn a_seal_waits_for_a_task_that_queues_again_and_makes_the_file_of_one_job() {
 
 #[test]
 fn a_task_that_failed_is_named_by_the_seal_and_submitted_once_more() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     let (_, seal) = submit_with(&cluster, "exit 1");
     // Nor does it wait for what will never be.
     seal.ends("CANCELLED");

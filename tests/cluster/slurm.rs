@@ -31,7 +31,7 @@ fn has_gone_on(job: &Job<'_>) {
 
 #[test]
 fn one_job_over_two_nodes_makes_the_files_of_one_process() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     let (captions, renders) = (captions(), small("renders"));
     cluster.settings(&format!("captions = '{}'\nrenders = '{}'", captions.display(), renders.display()));
     cluster.program("echo $SLURM_PROCID $(hostname) $CUDA_VISIBLE_DEVICES >> tasks");
@@ -50,7 +50,7 @@ fn one_job_over_two_nodes_makes_the_files_of_one_process() {
 
 #[test]
 fn a_preempted_job_queues_again_and_goes_on() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     let [job] = &cluster.submit("siglip")[..] else { panic!() };
     let root = in_mid_run(job);
     let other = cluster.sbatch("--partition=high --nodes=2 --exclusive --output=/dev/null --wrap true");
@@ -63,7 +63,7 @@ fn a_preempted_job_queues_again_and_goes_on() {
 
 #[test]
 fn a_job_that_is_preempted_before_it_listens_queues_again() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     cluster.program("[ -e go ] || { touch waits; exec sleep 60; }");
     let [job] = &cluster.submit("siglip --nodes=1 --ntasks-per-node=1")[..] else { panic!() };
     job.until("it waits", |_| cluster.dir.join("waits").exists());
@@ -76,7 +76,7 @@ fn a_job_that_is_preempted_before_it_listens_queues_again() {
 
 #[test]
 fn a_job_whose_node_dies_goes_on_on_another() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     let [job] = &cluster.submit("siglip --nodes=1")[..] else { panic!() };
     let root = in_mid_run(job);
     assert_eq!(job.field("NodeList"), "n1");
@@ -99,7 +99,7 @@ fn processes_at_host_of(cluster: &Cluster, pid: u32) -> Vec<u32> {
 
 #[test]
 fn the_lock_of_a_job_killed_on_another_node_is_taken_over_by_the_next() {
-    let Some(cluster) = Cluster::with_slurm() else { return };
+    let Some(cluster) = Cluster::with_pmix() else { return };
     let [killed] = &cluster.submit("siglip --nodes=1 --nodelist=n1")[..] else { panic!() };
     in_mid_run(killed);
     let ranks = programs_with(cluster.up.id(), "PMIX_RANK");
