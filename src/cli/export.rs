@@ -9,7 +9,7 @@ use super::rows_out::{RowFiles, ids_beside, refuse_own, write_all};
 use super::select::Wanted;
 use super::tally::Tally;
 use crate::error::{Error, Exit, Result};
-use crate::store::{Compression, CopySettings, Picks, Reader, StoredType, copy, refuse_unsaid};
+use crate::store::{Compression, CopySettings, Picks, Reader, StoredType, copy, refuse_old};
 
 /// A whole file in another form
 ///
@@ -103,7 +103,7 @@ fn export_rows(args: &ExportArgs, target: RowFiles<'_>) -> Result<Exit> {
     }
     let reader = Reader::open(&args.file, args.group.as_deref())?;
     if args.drop_failed {
-        refuse_unsaid(&reader)?;
+        refuse_old(&reader)?;
     }
     let mut wanted = Vec::with_capacity(reader.assets().n() as usize);
     for asset in reader.iter_prefix("")? {

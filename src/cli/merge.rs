@@ -9,7 +9,7 @@ use super::rows_out::refuse_own;
 use super::tally::Tally;
 use crate::error::{Exit, Result};
 use crate::store::schema::attr;
-use crate::store::{Compression, CopySettings, Picks, Reader, check_alike, copy};
+use crate::store::{Compression, CopySettings, Picks, Reader, check_alike, copy, refuse_old};
 
 /// Files of different assets, joined
 ///
@@ -46,6 +46,7 @@ pub fn run(args: &MergeArgs) -> Result<Exit> {
         readers.extend(Reader::open_all(file)?);
     }
     let all: Vec<&Reader> = readers.iter().collect();
+    all.iter().try_for_each(|reader| refuse_old(reader))?;
     check_alike(&all)?;
     let says_model = |reader: &&Reader| {
         reader.provenance().iter().any(|(name, _)| name == "weights_sha256" || name == attr::MODEL_NAME)

@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::schema::{Compression, StoredType, attr};
 use super::table::Asset;
 use super::walk::RowWalk;
-use super::writer::{NewFile, NewRow, Writer};
+use super::writer::{NewFile, Writer};
 use crate::error::{Error, Result};
 use crate::plan::{Kind, Table, TableBuilder};
 
@@ -102,13 +102,14 @@ impl Picks {
 /// one kind. `progress` is told rows done, and rows in all.
 ///
 /// # Errors
-/// A failed read or write, a name that is taken.
+/// A source of the old pipeline, a failed read or write, a name that is taken.
 pub fn copy(
     groups: Vec<(String, Vec<&Reader>, Picks)>,
     settings: &CopySettings<'_>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Copied> {
     let readers: Vec<&Reader> = groups.iter().flat_map(|(_, readers, _)| readers).copied().collect();
+    readers.iter().try_for_each(|reader| refuse_old(reader))?;
     let Some(first) = readers.first() else { return Err(Error::new("there is nothing to copy")) };
     let kind = kind(first);
     let stored = settings.stored.unwrap_or(first.stored());
@@ -145,10 +146,9 @@ pub fn copy(
         let walks = readers.iter().map(|reader| RowWalk::new(reader, settings.path));
         let mut walks: Vec<RowWalk<'_>> = walks.collect::<Result<_>>()?;
         for (source, start, count) in from {
-            let (reader, walk) = (readers[*source as usize], &mut walks[*source as usize]);
+            let walk = &mut walks[*source as usize];
             for row in *start..start + u64::from(*count) {
                 let row = walk.row(row)?;
-                check_norm(reader, &row)?;
                 if settings.drop_failed && row.vector.is_none() {
                     continue;
                 }
@@ -163,20 +163,6 @@ pub fn copy(
     Ok(copied)
 }
 
-/// Refuses a vector of an old file that a file of ours cannot have.
-fn check_norm(reader: &Reader, row: &NewRow<'_>) -> Result<()> {
-    if !reader.is_old() {
-        return Ok(());
-    }
-    let square = |vector: &[f32]| vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-    let norm = row.vector.map_or(1.0, |vector| square(vector).sqrt());
-    if (norm - 1.0).abs() <= reader.stored().norm_tolerance() {
-        return Ok(());
-    }
-    Err(Error::new(format!("{} has a vector of norm {norm:.6}, not 1", reader.path().display()))
-        .hint("make a new file of it first: hyperslab import --normalize"))
-}
-
 /// The assets that have a row with a vector, and only these rows counted. The rows to read stay the same.
 fn without_failed(
     kind: Kind,
@@ -189,7 +175,6 @@ fn without_failed(
     for ((id, _), place) in table.iter().zip(from) {
         let (source, start, count) = *place;
         let reader = readers[source as usize];
-        refuse_unsaid(reader)?;
         let rows = start..start + u64::from(count);
         let lost = if reader.failures().n() == 0 { 0 } else { reader.without_vector(rows)? };
         copied.dropped += lost;
@@ -212,17 +197,19 @@ fn truncated(readers: &[&Reader]) -> Option<u64> {
     counts.into_values().map(|n| u64::try_from(n?).ok()).sum()
 }
 
-/// Refuses a file that does not say which of its items failed.
+/// Refuses a file of the old pipeline: it says neither what its vectors are, nor which items failed.
 ///
 /// # Errors
-/// It is of the old pipeline.
-pub fn refuse_unsaid(reader: &Reader) -> Result<()> {
+/// It is one.
+pub fn refuse_old(reader: &Reader) -> Result<()> {
     if !reader.is_old() {
         return Ok(());
     }
     let path = reader.path().display();
-    Err(Error::new(format!("{path} does not say what failed: it is of the old pipeline"))
-        .hint("make a new file of it first: hyperslab import"))
+    Err(Error::new(format!(
+        "{path} is of the old pipeline, and does not say what its vectors are or what failed"
+    ))
+    .hint("make a new file of it first: hyperslab import"))
 }
 
 /// What a file's rows are made from.

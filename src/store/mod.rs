@@ -37,7 +37,7 @@ mod verify;
 mod walk;
 mod writer;
 
-pub use copy::{Copied, CopySettings, Picks, Place, check_alike, copy, refuse_unsaid};
+pub use copy::{Copied, CopySettings, Picks, Place, check_alike, copy, refuse_old};
 pub use digest::Digest;
 pub use disk::{DiskNeed, FileShape, GroupShape, Space};
 pub use draft::Draft;

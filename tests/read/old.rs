@@ -124,5 +124,24 @@ fn what_failed_in_an_old_file_is_nan_in_an_array_and_cannot_be_told_beforehand()
     assert_eq!((values.len(), failed), (37 * 8, 2));
     let refused = export(&["--overwrite", "--drop-failed"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("does not say what failed"));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("does not say"));
+}
+
+#[test]
+fn what_an_old_file_does_not_say_is_in_no_file_of_ours() {
+    let (dir, path) = old("text_f32.h5");
+    let out = dir.path().join("out.h5");
+    let (path, target) = (path.to_str().unwrap(), out.to_str().unwrap());
+    let ours = fixture("text_f32.h5");
+    for command in [
+        &["export", path, target][..],
+        &["get", path, "lamp", "--h5", target],
+        &["merge", target, path, ours.to_str().unwrap()],
+    ] {
+        let refused = hyperslab(command);
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        assert!(told.contains("hyperslab import"), "{command:?}: {told}");
+        assert!(!out.exists());
+    }
 }
