@@ -16,6 +16,8 @@ use ndarray::{Array2, s};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::util::remove_foreign_variables;
+
 pub const FIXTURES: [&str; 7] = [
     "text_f32.h5",
     "text_f16.h5",
@@ -70,7 +72,9 @@ fn findings(path: &Path) -> String {
 }
 
 fn hyperslab(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hyperslab")).args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hyperslab"));
+    remove_foreign_variables(&mut command);
+    command.args(arguments).output().unwrap()
 }
 
 /// Runs the program on a fixture: `(exit code, standard output, standard error)`.

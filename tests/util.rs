@@ -263,6 +263,8 @@ pub fn remove_foreign_variables(command: &mut Command) {
             "HUGGING",
             "TRANSFORMERS_",
             "XDG_CACHE",
+            // See .cargo/config.toml.
+            "HDF5_USE_FILE_LOCKING",
         ];
         own.iter().any(|own| name.starts_with(own)) || name.to_ascii_uppercase().ends_with("_PROXY")
     };
