@@ -7,7 +7,7 @@
 //! captions,  table,     threads       fixed by      libtorch    Array2    one .partial file    rank 0     compress, verify,
 //! views      blocks,                  the plan      on the      <f32>     at hyperslabs        fsync      rename
 //!            spool                                  rank's GPU
-//! sealed file ──> info / list / get / verify / search / merge / export
+//! sealed file ──> info / list / get / verify / search / merge / export / populate
 //! ```
 //!
 //! Without the feature `engine` the crate is a library for reading and writing the files, which needs neither MPI nor
@@ -22,6 +22,7 @@
 pub mod cli;
 #[cfg(feature = "engine")]
 pub mod comm;
+pub mod db;
 pub mod error;
 pub mod h5;
 pub mod hub;

@@ -6,6 +6,7 @@ mod against;
 mod array;
 mod bench;
 mod compute;
+mod database;
 mod doctor;
 mod embed;
 mod encode;
@@ -24,6 +25,7 @@ mod npy;
 mod out;
 mod output;
 mod plan;
+mod populate;
 mod query;
 #[cfg(feature = "engine")]
 mod ranks;
@@ -46,6 +48,7 @@ use clap::{Parser, Subcommand};
 use crate::error::{Exit, Result};
 
 pub use compute::{ModelArgs, RunArgs};
+pub use database::DatabaseArgs;
 pub use engine::exec_engine;
 pub use family::Family;
 pub use input::{InputArgs, InputSettings};
@@ -111,6 +114,7 @@ pub enum Command {
     Merge(merge::MergeArgs),
     Search(Box<search::SearchArgs>),
     Encode(Box<encode::EncodeArgs>),
+    Populate(Box<populate::PopulateArgs>),
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
 }
@@ -150,7 +154,8 @@ fn run(cli: &Cli, compute: impl FnOnce(&Cli) -> Result<Exit>) -> Result<Exit> {
         Command::Export(args) => export::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Bench(args) => bench::run(args, || compute(cli)),
-        Command::Search(args) => search::run(args, || compute(cli)),
+        Command::Search(args) => search::run(args, cli.config.as_deref(), || compute(cli)),
+        Command::Populate(args) => populate::run(args, cli.config.as_deref()),
         Command::Embed(_) | Command::Seal(_) | Command::Doctor(_) | Command::Encode(_) => compute(cli),
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{InputArgs, ModelArgs, OutputArgs, RunArgs};
+use super::{DatabaseArgs, InputArgs, ModelArgs, OutputArgs, RunArgs};
 use crate::error::{Context, Error, Result};
 
 /// Every section of the file, with its keys: one line per group of settings.
@@ -24,6 +24,7 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
         section_of::<OutputArgs>(),
         section_of::<ModelArgs>(),
         section_of::<RunArgs>(),
+        section_of::<DatabaseArgs>(),
     ]
 }
 

@@ -129,7 +129,7 @@ impl Pair {
 }
 
 /// The uid in a path of Objaverse.
-fn uid_of(path: &str) -> &str {
+pub(super) fn uid_of(path: &str) -> &str {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     name.strip_suffix(MODEL_ENDING).unwrap_or(name)
 }

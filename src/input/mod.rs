@@ -9,6 +9,7 @@ pub mod arrays;
 pub mod captions;
 mod catalog;
 mod id_map;
+mod id_set;
 mod json_id;
 mod odd;
 mod rows;
@@ -18,6 +19,7 @@ pub mod views;
 
 pub use catalog::{Asset, Catalog, Keep, Sorted};
 pub use id_map::{IdMap, Ids, Naming};
+pub use id_set::read_ids;
 pub use odd::Odd;
 pub use rows::{Input, write_spool};
 pub use spool::{FileStamp, Row, Source, Spool, SpoolHeader, SpoolWriter};

@@ -200,6 +200,23 @@ impl Reader {
         read_string(&self.root, name).ok().filter(|text| !text.is_empty())
     }
 
+    /// A digest of all that the group holds: of its tables, in which the digests of the vectors are.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn identity(&self) -> Result<Digest> {
+        let mut digests = Vec::new();
+        let num_images = self.num_images.as_ref().map(|num_images| &num_images.records);
+        let tables =
+            [Some(&self.assets.records), Some(&self.failures.records), Some(&self.digests), num_images];
+        for records in tables.into_iter().flatten() {
+            for window in records.windows(0..records.n) {
+                digests.extend(Digest::of(&window?.1).0);
+            }
+        }
+        Ok(Digest::of(&digests))
+    }
+
     /// The assets whose ids begin with `prefix` (all, if it is empty), in order, in bounded memory.
     ///
     /// # Errors

@@ -44,6 +44,11 @@ impl QueryVectors {
             Ok(Self(normalised))
         }
     }
+
+    /// The vectors, each of length 1.
+    pub fn vectors(&self) -> impl Iterator<Item = ArrayView1<'_, f32>> {
+        self.0.outer_iter()
+    }
 }
 
 /// An asset that was found.

@@ -1,0 +1,381 @@
+//! `hyperslab populate`: sealed files into PostgreSQL with pgvector.
+
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::out::{Stop, bytes, count, note, thousands, to_stdout};
+use super::settings::{ConfigFile, layer};
+use super::{DatabaseArgs, Family, OutputArgs};
+use crate::db::{
+    self, Action, Checked, Database, Existing, Filled, Index, Plan, Request, Resources, Selection, Source,
+    VectorType, layout_of,
+};
+use crate::error::{Error, Exit, Result};
+use crate::input::read_ids;
+use crate::store::{self, Reader};
+use progress::{Steps, duration};
+
+/// Connections that fill a table, where the machine has the cores: more of them wait for each other.
+const CONNECTIONS_MAX: usize = 4;
+
+/// Fill the databases of a search service: PostgreSQL with pgvector
+///
+/// Makes the database (siglip_embeddings or qwen_embeddings), the extension and the tables text_embeddings and
+/// image_embeddings where they are missing, and fills them from the sealed files, over several connections and in
+/// bounded memory. Whoever reads the tables sees the old rows until all new ones are there, with their indexes. Killed
+/// at any moment, the same command does what is left; done again, it changes nothing. Items that failed have no row,
+/// or NULL.
+#[derive(Args, Debug)]
+#[command(
+    after_help = EXAMPLES,
+    mut_arg("dtype", |dtype| dtype.hide(true)),
+    mut_arg("compression", |compression| compression.hide(true))
+)]
+pub struct PopulateArgs {
+    /// Whose database
+    #[arg(value_name = "FAMILY")]
+    pub family: Family,
+    /// The files [default: those of the family that the output folder has]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Take these assets alone: a JSON object of G-Objaverse's indices and paths of Objaverse, or an array of ids
+    #[arg(long, env = "HYPERSLAB_VALID_IDS", value_name = "FILE", help_heading = "Rows")]
+    pub valid_ids: Option<PathBuf>,
+    /// Assets whose rows get is_high_quality: a JSON array of ids
+    #[arg(long, env = "HYPERSLAB_HIGH_QUALITY", value_name = "FILE", help_heading = "Rows")]
+    pub high_quality: Option<PathBuf>,
+    /// Keep the first N components of each vector, and normalise again; for models trained for it, as Qwen's are
+    #[arg(long, value_name = "N", help_heading = "Rows")]
+    pub dim: Option<usize>,
+    /// How vectors are stored: vector is float32, halfvec float16 [default: vector up to 2,000 components, which is
+    /// what its indexes take, else halfvec]
+    #[arg(long, value_name = "TYPE", help_heading = "Rows")]
+    pub column: Option<Column>,
+    /// Where a table has other rows: put a new table in its place once that is complete
+    #[arg(long, help_heading = "Rows", conflicts_with = "upsert")]
+    pub replace: bool,
+    /// Where a table has other rows: keep them, and change those whose ids come again
+    #[arg(long, help_heading = "Rows")]
+    pub upsert: bool,
+    #[command(flatten)]
+    pub server: DatabaseArgs,
+    /// Name of the database [default: siglip_embeddings or qwen_embeddings]
+    #[arg(long, value_name = "NAME", help_heading = "Database")]
+    pub database: Option<String>,
+    /// Connections that fill a table [default: as many as cores, at most 4]
+    #[arg(long, value_name = "N", value_parser = super::compute::at_least_one, help_heading = "Database")]
+    pub connections: Option<usize>,
+    #[command(flatten)]
+    pub index: IndexArgs,
+    /// Compare the tables with the files: numbers of rows and vectors, and a sample of 1,000 assets to the last bit
+    #[arg(long)]
+    pub verify: bool,
+    /// Say what would be done and what it takes, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How the nearest vectors are found.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Index")]
+pub struct IndexArgs {
+    /// hnsw, ivfflat (built faster, finds less), or none (exact, each search goes through all rows)
+    #[arg(long, value_name = "KIND", default_value = "hnsw")]
+    pub index: IndexKind,
+    /// HNSW: links of a row [default: 16, above a million rows 24]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub hnsw_m: Option<u32>,
+    /// HNSW: candidates for the links while it is built, at least twice as many [default: 128, above a million rows 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=1000))]
+    pub hnsw_ef_construction: Option<u32>,
+    /// IVFFlat: lists [default: a thousandth of the rows, above a million rows their root]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32768))]
+    pub ivfflat_lists: Option<u32>,
+    /// Memory of the server to build an index in, in GiB [default: what it takes, as far as the server's machine has it]
+    #[arg(long, value_name = "GIB")]
+    pub index_memory: Option<f64>,
+    /// Processes of the server that help to build an index [default: its cores but one]
+    #[arg(long, value_name = "N")]
+    pub index_workers: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IndexKind {
+    Hnsw,
+    Ivfflat,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Column {
+    Vector,
+    Halfvec,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hyperslab populate siglip --output-dir out --verify
+  hyperslab populate siglip --output-dir out --valid-ids gobjaverse_index_to_objaverse.json --high-quality good.json
+  PGHOST=db PGUSER=me PGPASSWORD=... hyperslab populate qwen --output-dir out --replace
+  Assets that were embedded later:
+    hyperslab populate siglip later/siglip_image_embeddings.h5 --upsert
+  What it would take:
+    hyperslab populate qwen --output-dir out --dry-run
+
+In SQL, with a vector of `hyperslab encode`:
+  SELECT * FROM nearest_assets('[0.1, ...]', 10);
+
+The role must be allowed to create databases, or own this one; without a superuser, let one CREATE EXTENSION vector.";
+
+/// Fills the tables.
+///
+/// # Errors
+/// No file, or one of another kind; what the server says; and with `--verify`, what differs.
+pub fn run(args: &PopulateArgs, config: Option<&Path>) -> Result<Exit> {
+    let server = args.server.server(config)?;
+    let default = format!("{}_embeddings", args.family.name());
+    let name = args.database.as_deref().unwrap_or(&default);
+    let request = request(args)?;
+    let sources = sources(args, config)?;
+    let mut session = db::prepare(&server, name)?;
+    let resources = Resources::of(&mut session)?;
+    let mut database = Database { server: &server, name, session, resources };
+    let mut plans = Vec::new();
+    for source in &sources {
+        plans.push(Plan::new(&mut database, source, &request)?);
+    }
+    plans.iter().for_each(|plan| announce(plan, name));
+    if args.dry_run {
+        return Ok(Exit::Success);
+    }
+    let mut done = Vec::new();
+    for plan in &plans {
+        let steps = Steps::new(plan.target.layout.name);
+        let filled =
+            plan.carry_out(&mut database, request.connections, &|step, n, all| steps.hear(step, n, all))?;
+        steps.finish();
+        let is_whole = filled.upserted.is_none();
+        let checked = if args.verify {
+            Some(db::check(&mut database.session, &plan.target, plan.source, &filled.mark, is_whole)?)
+        } else {
+            None
+        };
+        done.push((plan, filled, checked));
+    }
+    if let Some(plan) = plans.first() {
+        set_defaults(&mut database, plan);
+    }
+    report(name, &done, args.json)
+}
+
+/// What was typed, as it is meant.
+fn request(args: &PopulateArgs) -> Result<Request> {
+    let index = args.index.clone();
+    if let (Some(m), Some(ef)) = (index.hnsw_m, index.hnsw_ef_construction)
+        && ef < 2 * m
+    {
+        return Err(
+            Error::new(format!("--hnsw-ef-construction {ef}: at least twice --hnsw-m {m}")).exit(Exit::Usage)
+        );
+    }
+    let memory = match index.index_memory {
+        Some(gib) if !(gib > 0.0 && gib < 1e6) => {
+            return Err(Error::new(format!("--index-memory {gib}: expected GiB above 0")).exit(Exit::Usage));
+        }
+        gib => gib.map(|gib| (gib * f64::from(1 << 30)) as u64),
+    };
+    Ok(Request {
+        existing: match (args.replace, args.upsert) {
+            (true, _) => Existing::Replaced,
+            (_, true) => Existing::Kept,
+            _ => Existing::Refused,
+        },
+        stored: args.column.map(|column| match column {
+            Column::Vector => VectorType::Vector,
+            Column::Halfvec => VectorType::HalfVector,
+        }),
+        memory,
+        workers: index.index_workers,
+        connections: args.connections.unwrap_or_else(|| store::cores().min(CONNECTIONS_MAX)),
+        index: Box::new(move |rows| index.of(rows)),
+    })
+}
+
+impl IndexArgs {
+    /// The index for so many rows.
+    fn of(&self, rows: u64) -> Index {
+        match self.index {
+            IndexKind::None => Index::None,
+            IndexKind::Ivfflat => {
+                self.ivfflat_lists.map_or_else(|| Index::ivfflat(rows), |lists| Index::IvfFlat { lists })
+            }
+            IndexKind::Hnsw => {
+                let Index::Hnsw { m, ef_construction } = Index::hnsw(rows) else { return Index::None };
+                let m = self.hnsw_m.unwrap_or(m);
+                let ef_construction = self.hnsw_ef_construction.unwrap_or(ef_construction.max(2 * m));
+                Index::Hnsw { m, ef_construction }
+            }
+        }
+    }
+}
+
+/// The files, opened, with the tables they go to.
+fn sources(args: &PopulateArgs, config: Option<&Path>) -> Result<Vec<Source>> {
+    let family = args.family.name();
+    let mut sources: Vec<Source> = Vec::new();
+    for path in files(args, config)? {
+        let reader = Reader::open_all(&path)?;
+        let kind = reader.first().map(Reader::kind).unwrap_or_default();
+        drop(reader);
+        let Some(layout) = layout_of(family, &kind) else {
+            let kind = if kind.is_empty() {
+                "of an unknown kind".to_owned()
+            } else {
+                format!("of the kind '{kind}'")
+            };
+            return Err(Error::new(format!("{} is {kind}: no table of {family}'s database takes it", path.display()))
+                .hint("populate siglip takes siglip_text and siglip_image, populate qwen qwen_text and qwen_image; files of \
+                       the old pipeline `hyperslab import` first")
+                .exit(Exit::Usage));
+        };
+        if let Some(other) = sources.iter().find(|other| other.layout == layout) {
+            return Err(Error::new(format!(
+                "{} and {} both go into {}",
+                other.path.display(),
+                path.display(),
+                layout.name
+            ))
+            .hint("one after the other, the second with --upsert; or `hyperslab merge` them")
+            .exit(Exit::Usage));
+        }
+        sources.push(Source::open(&path, layout, selection(args)?, args.dim)?);
+    }
+    Ok(sources)
+}
+
+/// Which files: those that are named, else those of the output folder.
+fn files(args: &PopulateArgs, config: Option<&Path>) -> Result<Vec<PathBuf>> {
+    if !args.files.is_empty() {
+        return Ok(args.files.clone());
+    }
+    let output = layer(&args.output, &ConfigFile::load(config)?)?.resolve();
+    let all = output.names(args.family).map(|name| output.dir.join(name));
+    let there: Vec<PathBuf> = all.iter().filter(|path| path.exists()).cloned().collect();
+    for missing in all.iter().filter(|path| !path.exists() && !there.is_empty()) {
+        note(format_args!("{} is not there: its table stays as it is", missing.display()));
+    }
+    if there.is_empty() {
+        let names: Vec<String> = all.iter().map(|path| path.display().to_string()).collect();
+        return Err(Error::new(format!("there is neither {}", names.join(" nor ")))
+            .hint("--output-dir names their folder; or name the files")
+            .exit(Exit::NotFound));
+    }
+    Ok(there)
+}
+
+fn selection(args: &PopulateArgs) -> Result<Selection> {
+    let valid = args.valid_ids.as_deref().map(|path| read_ids(path, "valid ids")).transpose()?;
+    let high_quality = args.high_quality.as_deref().map(|path| read_ids(path, "high-quality ids"));
+    Ok(Selection { valid, high_quality: high_quality.transpose()?.unwrap_or_default() })
+}
+
+/// Says what will be done, and what it takes.
+fn announce(plan: &Plan<'_>, database: &str) {
+    let table = format!("{database}.{}", plan.target.layout.name);
+    let estimate = &plan.estimate;
+    let verb = match plan.action {
+        Action::Nothing => {
+            return note(format_args!("{table} holds all of {} already", plan.source.path.display()));
+        }
+        Action::Swap => "a new table",
+        Action::Upsert => "into the table that is there",
+    };
+    note(format_args!(
+        "{table} from {}: {verb}, up to {} of {}, about {}",
+        plan.source.path.display(),
+        count(estimate.rows, "row"),
+        plan.vectors,
+        bytes(estimate.table_bytes)
+    ));
+    let Index::Hnsw { .. } = estimate.index else {
+        return note(format_args!("  {}, about {}", estimate.index.describe(), bytes(estimate.index_bytes)));
+    };
+    note(format_args!(
+        "  {}: about {}, roughly {} with {}",
+        estimate.index.describe(),
+        bytes(estimate.index_bytes),
+        duration(estimate.seconds),
+        count(estimate.workers as u64 + 1, "process").replace("processs", "processes"),
+    ));
+    if estimate.memory < estimate.memory_wanted {
+        note(format_args!(
+            "  warning: its graph wants {} of the server's memory to be built fast, and gets {}: it will take several \
+             times as long; --index-memory gives more, --column halfvec halves it, --index ivfflat needs none",
+            bytes(estimate.memory_wanted),
+            bytes(estimate.memory)
+        ));
+    }
+}
+
+/// Only the owner may, and searches work without.
+fn set_defaults(database: &mut Database<'_>, plan: &Plan<'_>) {
+    let pgvector = database.resources.pgvector;
+    let set = db::set_defaults(&mut database.session, database.name, plan.estimate.index, pgvector);
+    if let Err(error) = set {
+        note(format_args!("note: {error}"));
+    }
+}
+
+/// Prints what was done.
+fn report(database: &str, done: &[(&Plan<'_>, Filled, Option<Checked>)], as_json: bool) -> Result<Exit> {
+    to_stdout(|out| {
+        for (plan, filled, checked) in done {
+            let table = plan.target.layout.name;
+            if as_json {
+                let vectors: serde_json::Map<_, _> = plan
+                    .target
+                    .layout
+                    .vectors
+                    .iter()
+                    .zip(&filled.mark.vectors)
+                    .map(|((column, _), n)| ((*column).to_owned(), json!(n)))
+                    .collect();
+                let line = json!({
+                    "database": database, "table": table, "file": plan.source.path, "type": plan.vectors.to_string(),
+                    "rows": filled.mark.rows, "vectors": vectors, "failed": filled.failed,
+                    "upserted": filled.upserted, "changed": plan.action != Action::Nothing,
+                    "index": plan.estimate.index.describe(), "verified_assets": checked.map(|checked| checked.assets),
+                });
+                writeln!(out, "{line}")?;
+                continue;
+            }
+            let mut line =
+                format!("{database}.{table}: {} of {}", count(filled.mark.rows, "row"), plan.vectors);
+            match (plan.action, filled.upserted) {
+                (Action::Nothing, _) => line += ", as it was",
+                (_, Some(n)) => line += &format!(", {} new or changed", thousands(n)),
+                _ => {}
+            }
+            if let Some(failed) = filled.failed.filter(|n| *n > 0) {
+                line += &format!("; {} without a vector left out", count(failed, "item"));
+            }
+            if let Some(checked) = checked {
+                line += &format!(
+                    "; verified: {} of them in the file, to the last bit",
+                    count(checked.vectors, "vector")
+                );
+            }
+            writeln!(out, "{line}")?;
+        }
+        Ok::<_, Stop>(Exit::Success)
+    })
+}

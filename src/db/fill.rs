@@ -1,0 +1,248 @@
+//! One file into its table: what has to be done, and doing it.
+
+use super::entries::Source;
+use super::estimate::Estimate;
+use super::index::{self, Index};
+use super::load::{Destination, load};
+use super::nearest::add_function;
+use super::publish::{Found, clear, complete, filled, found, merge, swap};
+use super::server::Resources;
+use super::table::{Mark, Target, VectorType, Vectors};
+use super::{Progress, STAGING, Server, Session};
+use crate::error::{Error, Exit, Result};
+
+/// What becomes of rows that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// The load is refused, unless they are its own.
+    Refused,
+    /// The table is replaced by a new one.
+    Replaced,
+    /// They stay, and those with the ids of new ones change.
+    Kept,
+}
+
+/// What is asked for.
+pub struct Request {
+    pub existing: Existing,
+    /// None: float32 where an index takes it, else float16.
+    pub stored: Option<VectorType>,
+    /// Made for the number of rows.
+    pub index: Box<dyn Fn(u64) -> Index>,
+    /// What an index may use to be built, in bytes.
+    pub memory: Option<u64>,
+    pub workers: Option<usize>,
+    pub connections: usize,
+}
+
+/// A server's database, with a session that holds its lock.
+pub struct Database<'a> {
+    pub server: &'a Server,
+    pub name: &'a str,
+    pub session: Session,
+    pub resources: Resources,
+}
+
+/// What will be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The table is what it should be.
+    Nothing,
+    /// A new table takes the place of an old one, if there is one.
+    Swap,
+    Upsert,
+}
+
+/// What will be done for a file, and what it takes.
+pub struct Plan<'a> {
+    pub source: &'a Source,
+    pub target: Target,
+    pub vectors: Vectors,
+    pub action: Action,
+    pub estimate: Estimate,
+    /// Digest of what the table is to hold.
+    identity: String,
+    /// What it holds already, where nothing is to be done.
+    mark: Option<Mark>,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// What the file made.
+    pub mark: Mark,
+    /// Rows that an upsert added or changed.
+    pub upserted: Option<u64>,
+    /// Items of the file without a vector; none where a load was gone on with.
+    pub failed: Option<u64>,
+}
+
+/// The steps that take their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Rows,
+    Index,
+}
+
+impl<'a> Plan<'a> {
+    /// Looks at what is there and decides.
+    ///
+    /// # Errors
+    /// Rows that are there and may not be replaced; a table of another form; what pgvector cannot store or index.
+    pub fn new(database: &mut Database<'_>, source: &'a Source, request: &Request) -> Result<Self> {
+        let session = &mut database.session;
+        let target = Target::new(session, source.layout)?;
+        let there = match request.existing {
+            // Whatever it is, it goes.
+            Existing::Replaced => target.vectors(session).unwrap_or(None),
+            _ => target.vectors(session)?,
+        };
+        let default = || {
+            let fits = source.dim <= VectorType::Vector.index_dim_max();
+            if fits || (request.index)(0) == Index::None {
+                VectorType::Vector
+            } else {
+                VectorType::HalfVector
+            }
+        };
+        let kept = there.filter(|_| request.existing == Existing::Kept).map(|there| there.stored);
+        let stored = request.stored.or(kept).unwrap_or_else(default);
+        let vectors = Vectors { stored, dim: source.dim };
+        let index = (request.index)(source.rows_max());
+        let (memory, workers) = (request.memory, request.workers);
+        let estimate = Estimate::new(source, vectors, index, &database.resources, memory, workers)?;
+        let identity = source.identity(vectors)?;
+        let mut mark = None;
+        let action = match (found(session, &target, &identity)?, request.existing) {
+            (Found::Same(same), _) => {
+                mark = Some(same);
+                Action::Nothing
+            }
+            (Found::Nothing, _) | (Found::Rows(_), Existing::Replaced) => Action::Swap,
+            (Found::Rows(_), Existing::Kept) => Action::Upsert,
+            (Found::Rows(n), Existing::Refused) => return Err(occupied(&target, n, database.name)),
+        };
+        if let Some(there) = there.filter(|there| action == Action::Upsert && *there != vectors) {
+            return Err(of_other_type(&target, there, vectors));
+        }
+        Ok(Self { source, target, vectors, action, estimate, identity, mark })
+    }
+
+    /// Does it. Whoever reads the table sees the old rows until all new ones are there, with their indexes.
+    ///
+    /// # Errors
+    /// What the server says, or rows that do not read; the table is as it was then.
+    pub fn carry_out(
+        &self,
+        database: &mut Database<'_>,
+        connections: usize,
+        hear: &(dyn Fn(Step, u64, u64) + Sync),
+    ) -> Result<Filled> {
+        let filled = match (self.action, &self.mark) {
+            (Action::Nothing, Some(mark)) => {
+                self.build(database, &self.target, hear)?;
+                Filled { mark: mark.clone(), upserted: None, failed: None }
+            }
+            _ => self.fill(database, connections, hear)?,
+        };
+        if self.target.layout.vectors == [("embedding", "")] {
+            add_function(&mut database.session, &self.target, self.vectors, database.resources.pgvector)?;
+        }
+        Ok(filled)
+    }
+
+    fn fill(
+        &self,
+        database: &mut Database<'_>,
+        connections: usize,
+        hear: &(dyn Fn(Step, u64, u64) + Sync),
+    ) -> Result<Filled> {
+        let staging = self.target.in_schema(STAGING);
+        let (mark, failed) = self.stage(database, &staging, connections, hear)?;
+        let upserted = if self.action == Action::Upsert {
+            complete(&mut database.session, &self.target)?;
+            let n = merge(&mut database.session, &self.target)?;
+            self.build(database, &self.target, hear)?;
+            Some(n)
+        } else {
+            self.build(database, &staging, hear)?;
+            swap(&mut database.session, &self.target, &mark)?;
+            None
+        };
+        clear(&mut database.session, &staging)?;
+        Ok(Filled { mark, upserted, failed })
+    }
+
+    /// Fills the staging table, unless an earlier load did; what it holds, and how many items failed.
+    fn stage(
+        &self,
+        database: &mut Database<'_>,
+        staging: &Target,
+        connections: usize,
+        hear: &(dyn Fn(Step, u64, u64) + Sync),
+    ) -> Result<(Mark, Option<u64>)> {
+        let session = &mut database.session;
+        // An upsert's has no keys, a swap's has.
+        let name = format!("{:?} {}", self.action, self.identity);
+        if let Some(mark) = filled(session, staging, &name, self.vectors)? {
+            return Ok((Mark { source: self.identity.clone(), ..mark }, None));
+        }
+        let is_swap = self.action == Action::Swap;
+        let destination =
+            Destination { server: database.server, database: database.name, staging, vectors: self.vectors };
+        let rows: Progress<'_> = &|done, all| hear(Step::Rows, done, all);
+        let counts = load(session, &destination, self.source, is_swap, connections, rows)?;
+        if counts.rows == 0 {
+            clear(session, staging)?;
+            return Err(none_left(self.source, counts.failed));
+        }
+        let keys = if is_swap { self.target.layout.keys_sql(STAGING) } else { "SELECT 1".to_owned() };
+        let marked = staging.mark_sql(Some(&counts.mark(name)));
+        session.run("to add the keys of the staging table", &format!("BEGIN; {keys}; {marked}; COMMIT"))?;
+        Ok((counts.mark(self.identity.clone()), Some(counts.failed)))
+    }
+
+    fn build(
+        &self,
+        database: &mut Database<'_>,
+        table: &Target,
+        hear: &(dyn Fn(Step, u64, u64) + Sync),
+    ) -> Result<()> {
+        let groups = self.source.layout.vectors.iter().zip(&self.source.readers);
+        let columns: Vec<&str> =
+            groups.filter(|(_, reader)| reader.is_some()).map(|((name, _), _)| *name).collect();
+        let at = (database.server, database.name);
+        let blocks: Progress<'_> = &|done, all| hear(Step::Index, done, all);
+        index::build(&mut database.session, at, table, &columns, &self.estimate, blocks)
+    }
+}
+
+fn occupied(target: &Target, rows: u64, database: &str) -> Error {
+    Error::new(format!(
+        "the table {} of the database '{database}' has {rows} rows, which are not those of this load",
+        target.layout.name
+    ))
+    .hint(
+        "--replace puts a new table in its place once that is complete; --upsert keeps it, and changes the rows whose \
+         ids come again",
+    )
+    .exit(Exit::Usage)
+}
+
+fn of_other_type(target: &Target, there: Vectors, vectors: Vectors) -> Error {
+    Error::new(format!(
+        "the table {} holds {there}, this load would bring {vectors}: vectors of two kinds cannot stand in one table",
+        target.layout.name
+    ))
+    .hint("--replace makes the table anew; or name another --database")
+    .exit(Exit::Usage)
+}
+
+fn none_left(source: &Source, failed: u64) -> Error {
+    let path = source.path.display();
+    match &source.selection.valid {
+        Some(valid) => Error::new(format!("{path} has none of the {} ids of --valid-ids", valid.len()))
+            .hint("its ids: `hyperslab list`; are those of the list indices, and the file's uids, or the other way round?"),
+        None => Error::new(format!("{path} has no vector at all: {failed} of its items failed")),
+    }
+}

@@ -1,0 +1,172 @@
+//! Indexes for the nearest vectors by cosine.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use sqlx::Row;
+
+use super::estimate::Estimate;
+use super::table::{Target, Vectors};
+use super::{Progress, Server, Session, literal, open};
+use crate::error::Result;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// An index over vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// A graph: `m` links of each row, found among `ef_construction` candidates.
+    Hnsw { m: u32, ef_construction: u32 },
+    /// Rows in `lists` of those near to each other.
+    IvfFlat { lists: u32 },
+    /// None: each search goes through all rows.
+    None,
+}
+
+impl Index {
+    /// HNSW for so many rows. More links where there are more rows to get lost among, and more candidates than
+    /// pgvector's own 64, which lose neighbours among vectors of a thousand components.
+    pub fn hnsw(rows: u64) -> Self {
+        if rows <= 1_000_000 {
+            Self::Hnsw { m: 16, ef_construction: 128 }
+        } else {
+            Self::Hnsw { m: 24, ef_construction: 200 }
+        }
+    }
+
+    /// IVFFlat for so many rows, as pgvector's README has it ('IVFFlat').
+    pub fn ivfflat(rows: u64) -> Self {
+        let lists = if rows <= 1_000_000 { rows / 1000 } else { (rows as f64).sqrt() as u64 };
+        Self::IvfFlat { lists: (lists as u32).clamp(1, 32_768) }
+    }
+
+    /// In words.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Hnsw { m, ef_construction } => format!("HNSW (m {m}, ef_construction {ef_construction})"),
+            Self::IvfFlat { lists } => format!("IVFFlat ({lists} lists)"),
+            Self::None => "no index".to_owned(),
+        }
+    }
+
+    fn sql(self, name: &str, table: &str, column: &str, vectors: Vectors) -> Option<String> {
+        let (method, with) = match self {
+            Self::Hnsw { m, ef_construction } => {
+                ("hnsw", format!("m = {m}, ef_construction = {ef_construction}"))
+            }
+            Self::IvfFlat { lists } => ("ivfflat", format!("lists = {lists}")),
+            Self::None => return None,
+        };
+        let operators = format!("{}_cosine_ops", vectors.stored.name());
+        Some(format!("CREATE INDEX {name} ON {table} USING {method} ({column} {operators}) WITH ({with})"))
+    }
+}
+
+/// Builds the indexes that a table lacks: of its flags, and of each column of vectors in `columns`; `progress` hears
+/// of blocks or rows of the one that is being built. What exists under an index's name stays.
+///
+/// # Errors
+/// What the server says.
+pub fn build(
+    session: &mut Session,
+    (server, database): (&Server, &str),
+    target: &Target,
+    columns: &[&str],
+    estimate: &Estimate,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let what = format!("to build the indexes of {}", target.layout.name);
+    let table = target.sql();
+    session.run(&what, &settings(estimate, &table))?;
+    let pid = session.value::<i32>(&what, "SELECT pg_backend_pid()")?.unwrap_or_default();
+    let vectors = columns.iter().filter_map(|column| {
+        let name = target.layout.index_name(column);
+        let sql = estimate.index.sql(&name, &table, column, estimate.vectors)?;
+        Some((name, sql))
+    });
+    let flags = target.layout.index_name("is_high_quality");
+    let of_flags = format!("CREATE INDEX {flags} ON {table} (is_high_quality)");
+    for (name, sql) in std::iter::once((flags, of_flags)).chain(vectors) {
+        if exists(session, target, &name)? {
+            continue;
+        }
+        let watcher = open(server, database)?;
+        watched(watcher, pid, progress, || session.run(&format!("to build the index {name}"), &sql))?;
+    }
+    // The planner's own figures; those of the vectors would say nothing.
+    let after =
+        format!("ALTER TABLE {table} RESET (parallel_workers); ANALYZE {table} (asset_id, is_high_quality)");
+    session.run(&what, &after)?;
+    Ok(())
+}
+
+fn settings(estimate: &Estimate, table: &str) -> String {
+    let workers = estimate.workers;
+    format!(
+        "SET maintenance_work_mem = '{}kB'; SET max_parallel_maintenance_workers = {workers}; \
+         SET max_parallel_workers = {}; ALTER TABLE {table} SET (parallel_workers = {workers})",
+        // What the setting takes at most.
+        (estimate.memory / 1024).min(i32::MAX as u64),
+        workers.max(1)
+    )
+}
+
+fn exists(session: &mut Session, target: &Target, name: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = {} AND indexname = {}",
+        literal(&target.schema),
+        literal(name)
+    );
+    Ok(session.value::<i64>("to look for an index", &sql)?.unwrap_or_default() > 0)
+}
+
+/// Does `work`, and asks meanwhile how far it is.
+fn watched<T>(
+    mut watcher: Session,
+    pid: i32,
+    progress: Progress<'_>,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let look = || {
+            while !is_done.load(Ordering::Relaxed) {
+                if let Some((done, all)) = how_far(&mut watcher, pid) {
+                    progress(done, all);
+                }
+                thread::park_timeout(LOOK_EVERY);
+            }
+        };
+        let looks = scope.spawn(look);
+        let worked = work();
+        is_done.store(true, Ordering::Relaxed);
+        looks.thread().unpark();
+        worked
+    })
+}
+
+/// What PostgreSQL's own view says: HNSW tells blocks, IVFFlat rows.
+fn how_far(watcher: &mut Session, pid: i32) -> Option<(u64, u64)> {
+    let sql = "SELECT CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END, \
+               CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END \
+               FROM pg_stat_progress_create_index WHERE pid = $1";
+    let rows = watcher.rows("to ask how far an index is", sqlx::query(sql).bind(pid)).ok()?;
+    let row = rows.first()?;
+    let (done, all): (i64, i64) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+    (all > 0).then_some((done as u64, all as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_grow_with_the_rows() {
+        assert_eq!(Index::hnsw(1000), Index::Hnsw { m: 16, ef_construction: 128 });
+        assert_eq!(Index::hnsw(16_000_000), Index::Hnsw { m: 24, ef_construction: 200 });
+        assert_eq!(Index::ivfflat(10), Index::IvfFlat { lists: 1 });
+        assert_eq!(Index::ivfflat(500_000), Index::IvfFlat { lists: 500 });
+        assert_eq!(Index::ivfflat(16_000_000), Index::IvfFlat { lists: 4000 });
+    }
+}

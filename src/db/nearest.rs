@@ -1,0 +1,213 @@
+//! Searching in the database: what its sessions are set to, the function that merges an asset's views, and queries.
+
+use std::collections::HashMap;
+
+use ndarray::ArrayView1;
+use pgvector::{HalfVector, Vector};
+use sqlx::Row;
+
+use super::index::Index;
+use super::row::cut;
+use super::table::{Target, VectorType, Vectors};
+use super::{Session, quoted};
+use crate::error::{Context, Error, Exit, Result};
+use crate::store::QueryVectors;
+
+/// Candidates that a search keeps. The service asks for the nearest 100.
+const EF_SEARCH: usize = 200;
+/// What pgvector takes for it at most.
+const EF_SEARCH_MAX: usize = 1000;
+
+/// An asset that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NearAsset {
+    pub asset_id: String,
+    /// Which of its views is the nearest, where each has a row.
+    pub view: Option<u64>,
+    pub score: f32,
+}
+
+/// Sets what new sessions of a database begin with: enough candidates for the service's queries, and scans that go on
+/// until they have found as many as were asked for.
+///
+/// # Errors
+/// The role is not the database's owner.
+pub fn set_defaults(session: &mut Session, database: &str, index: Index, pgvector: (u32, u32)) -> Result<()> {
+    let database = quoted(database);
+    let mut settings = match index {
+        Index::None => return Ok(()),
+        Index::Hnsw { .. } => vec![format!("hnsw.ef_search = {EF_SEARCH}")],
+        Index::IvfFlat { lists } => {
+            vec![format!(
+                "ivfflat.probes = {}",
+                f64::from(lists).sqrt().ceil().max(10.0).min(f64::from(lists))
+            )]
+        }
+    };
+    if pgvector >= (0, 8) {
+        settings.push(match index {
+            Index::IvfFlat { .. } => "ivfflat.iterative_scan = relaxed_order".to_owned(),
+            _ => "hnsw.iterative_scan = strict_order".to_owned(),
+        });
+    }
+    // A session knows these settings once it has used the extension.
+    let mut sql = "SELECT '[1]'::vector".to_owned();
+    for setting in settings {
+        sql += &format!("; ALTER DATABASE {database} SET {setting}");
+    }
+    session.run("to set the database's defaults for searches", &sql)?;
+    Ok(())
+}
+
+/// Makes `nearest_assets(query, k)`: the `k` assets nearest to a vector, each once, with the nearest of its views. It
+/// takes rows from the index, the nearest first, until it has seen so many assets.
+///
+/// # Errors
+/// What the server says.
+pub fn add_function(
+    session: &mut Session,
+    target: &Target,
+    vectors: Vectors,
+    pgvector: (u32, u32),
+) -> Result<()> {
+    let what = "to make the function nearest_assets";
+    let view = if target.layout.has_views { "viewpoint_idx" } else { "NULL::integer" };
+    // How many rows hold `k` assets for certain.
+    let per_asset: i32 = if target.layout.has_views {
+        let sql = format!("SELECT coalesce(max(viewpoint_idx), 0) + 1 FROM {}", target.sql());
+        session.value(what, &sql)?.unwrap_or(1)
+    } else {
+        1
+    };
+    let iterative = if pgvector >= (0, 8) {
+        "SET hnsw.iterative_scan = strict_order SET hnsw.max_scan_tuples = 2147483647 "
+    } else {
+        ""
+    };
+    let (table, schema) = (target.sql(), quoted(&target.schema));
+    let sql = format!(
+        "SELECT '[1]'::vector; \
+         CREATE OR REPLACE FUNCTION {schema}.nearest_assets(query vector, k integer DEFAULT 10) \
+         RETURNS TABLE (asset_id varchar, viewpoint_idx integer, similarity double precision) \
+         LANGUAGE plpgsql STABLE SET hnsw.ef_search = {EF_SEARCH} {iterative}AS $function$ \
+         DECLARE near record; seen varchar[] := '{{}}'; \
+         BEGIN \
+         PERFORM set_config('hnsw.ef_search', greatest({EF_SEARCH}, least(k, {EF_SEARCH_MAX}))::text, true); \
+         FOR near IN EXECUTE format('SELECT t.asset_id AS id, {view} AS view, t.%2$I <=> $1 AS distance \
+         FROM {table} t WHERE t.%2$I IS NOT NULL ORDER BY t.%2$I <=> $1 LIMIT %1$s', \
+         greatest(k, 0)::bigint * {per_asset}, 'embedding') USING query::{vectors} \
+         LOOP \
+         CONTINUE WHEN near.id = ANY (seen); \
+         seen := seen || near.id::varchar; \
+         asset_id := near.id; viewpoint_idx := near.view; similarity := 1 - near.distance; \
+         RETURN NEXT; \
+         EXIT WHEN cardinality(seen) >= k; \
+         END LOOP; \
+         END $function$"
+    );
+    session.run(what, &sql)?;
+    Ok(())
+}
+
+/// The `k` assets nearest to each query, the nearest first, by the table's column number `column`.
+///
+/// # Errors
+/// A table that is not there, or holds vectors of another length; a failed query.
+pub fn search(
+    session: &mut Session,
+    target: &Target,
+    column: usize,
+    queries: &[QueryVectors],
+    k: usize,
+) -> Result<Vec<Vec<NearAsset>>> {
+    let name = target.layout.name;
+    let Some(vectors) = target.vectors(session)? else {
+        return Err(Error::new(format!("the database has no table {name}"))
+            .hint("`hyperslab populate` makes and fills it"));
+    };
+    let ef = k.clamp(EF_SEARCH, EF_SEARCH_MAX);
+    let what = "to search in the database";
+    session.run(what, &format!("SELECT '[1]'::vector; SET hnsw.ef_search = {ef}"))?;
+    let (column, _) =
+        target.layout.vectors.get(column).ok_or_else(|| Error::new("no such column").exit(Exit::Bug))?;
+    let sql = if *column == "embedding" {
+        format!(
+            "SELECT asset_id::text, viewpoint_idx, similarity FROM {}.nearest_assets($1, $2)",
+            quoted(&target.schema)
+        )
+    } else {
+        format!(
+            "SELECT asset_id::text, NULL::integer, 1 - ({column} <=> $1) FROM {} WHERE {column} IS NOT NULL \
+             ORDER BY {column} <=> $1 LIMIT $2",
+            target.sql()
+        )
+    };
+    let one = |session: &mut Session, vector: ArrayView1<'_, f32>| -> Result<Vec<NearAsset>> {
+        if vector.len() < vectors.dim {
+            return Err(Error::new(format!(
+                "{name} holds {vectors}, and the query has {} components: it was filled from another file",
+                vector.len()
+            )));
+        }
+        let vector = cut(&vector.to_vec(), vectors.dim);
+        let limit = k.min(i32::MAX as usize) as i32;
+        let query = sqlx::query(&sql);
+        let query = if *column == "embedding" || vectors.stored == VectorType::Vector {
+            query.bind(Vector::from(vector))
+        } else {
+            query.bind(HalfVector::from_f32_slice(&vector))
+        };
+        session.rows(what, query.bind(limit))?.iter().map(near_asset).collect()
+    };
+    queries
+        .iter()
+        .map(|query| {
+            let mut found = Vec::new();
+            for vector in query.vectors() {
+                found.extend(one(session, vector)?);
+            }
+            Ok(nearest(found, k))
+        })
+        .collect()
+}
+
+fn near_asset(row: &sqlx::postgres::PgRow) -> Result<NearAsset> {
+    let what = || "what the database found";
+    let view: Option<i32> = row.try_get(1).context(what)?;
+    let score: f64 = row.try_get(2).context(what)?;
+    Ok(NearAsset {
+        asset_id: row.try_get(0).context(what)?,
+        view: view.map(|view| view as u64),
+        score: score as f32,
+    })
+}
+
+/// Each asset once, as near as it was to any vector of the query.
+fn nearest(found: Vec<NearAsset>, k: usize) -> Vec<NearAsset> {
+    let mut best: HashMap<String, NearAsset> = HashMap::new();
+    for asset in found {
+        match best.get(&asset.asset_id) {
+            Some(other) if other.score >= asset.score => {}
+            _ => {
+                best.insert(asset.asset_id.clone(), asset);
+            }
+        }
+    }
+    let mut all: Vec<NearAsset> = best.into_values().collect();
+    all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.asset_id.cmp(&b.asset_id)));
+    all.truncate(k);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asset_is_as_near_as_its_nearest_vector() {
+        let asset = |id: &str, score| NearAsset { asset_id: id.to_owned(), view: None, score };
+        let found = vec![asset("b", 0.5), asset("a", 0.4), asset("a", 0.5), asset("c", 0.9), asset("d", 0.1)];
+        let near = nearest(found, 3);
+        assert_eq!(near, [asset("c", 0.9), asset("a", 0.5), asset("b", 0.5)]);
+    }
+}
