@@ -6,6 +6,8 @@ mod captions;
 #[cfg(feature = "engine")]
 mod cluster;
 #[cfg(feature = "engine")]
+mod database;
+#[cfg(feature = "engine")]
 mod doctor;
 #[cfg(feature = "engine")]
 mod encode;

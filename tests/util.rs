@@ -263,6 +263,7 @@ pub fn remove_foreign_variables(command: &mut Command) {
             "HUGGING",
             "TRANSFORMERS_",
             "XDG_CACHE",
+            "PG",
             // See .cargo/config.toml.
             "HDF5_USE_FILE_LOCKING",
         ];

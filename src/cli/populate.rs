@@ -306,6 +306,10 @@ fn announce(plan: &Plan<'_>, database: &str) {
         plan.vectors,
         bytes(estimate.table_bytes)
     ));
+    if plan.action == Action::Upsert {
+        // Its indexes are there, and grow.
+        return;
+    }
     let Index::Hnsw { .. } = estimate.index else {
         return note(format_args!("  {}, about {}", estimate.index.describe(), bytes(estimate.index_bytes)));
     };
@@ -352,7 +356,7 @@ fn report(database: &str, done: &[(&Plan<'_>, Filled, Option<Checked>)], as_json
                 let line = json!({
                     "database": database, "table": table, "file": plan.source.path, "type": plan.vectors.to_string(),
                     "rows": filled.mark.rows, "vectors": vectors, "failed": filled.failed,
-                    "upserted": filled.upserted, "changed": plan.action != Action::Nothing,
+                    "upserted": filled.upserted, "changed": plan.action != Action::Nothing && filled.upserted != Some(0),
                     "index": plan.estimate.index.describe(), "verified_assets": checked.map(|checked| checked.assets),
                 });
                 writeln!(out, "{line}")?;

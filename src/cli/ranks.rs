@@ -21,7 +21,7 @@ pub fn run_on_ranks(cli: &Cli) -> Result<Exit> {
     }
     match &cli.command {
         // Each is one process, and starts without MPI.
-        Command::Search(args) => return search::run_with_model(args),
+        Command::Search(args) => return search::run_with_model(args, cli.config.as_deref()),
         Command::Encode(args) => return encode::run(args, cli.config.as_deref()),
         _ => {}
     }

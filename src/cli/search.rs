@@ -1,5 +1,6 @@
 //! `hyperslab search`: the assets of a file nearest to a text, a picture or another asset.
 
+mod database;
 mod html;
 #[cfg(feature = "engine")]
 mod model;
@@ -20,9 +21,11 @@ use super::compute::{DeviceArg, PrecisionArg, TextFormArg, at_least_one};
 use super::out::{count, note};
 use super::query::{self, Asked, Query};
 use super::select::Finder;
+use crate::db::Server;
 use crate::error::{Context, Error, Exit, Result};
 use crate::input::{Keep, Sorted, captions};
 use crate::store::{self, QueryVectors, Reader};
+use database::SearchDatabaseArgs;
 use html::HtmlArgs;
 
 #[cfg(feature = "engine")]
@@ -80,6 +83,8 @@ pub struct SearchArgs {
     pub page: HtmlArgs,
     #[command(flatten)]
     pub with: WithArgs,
+    #[command(flatten)]
+    pub place: SearchDatabaseArgs,
 }
 
 /// How queries are embedded.
@@ -130,6 +135,8 @@ Examples:
     hyperslab search siglip_image_embeddings.h5 --text 'a red toy car' --html found.html --renders renders
   Many searches in one pass over the file:
     hyperslab search siglip_image_embeddings.h5 --queries queries.jsonl --json
+  The same in the database, and how much of it the index finds:
+    hyperslab search siglip_image_embeddings.h5 --text 'a red toy car' --database-url --recall-check
 
 Exit code 3: an asset that was asked for is not there, or has no vector; 1: a text or picture could not be embedded.
 The other queries are answered all the same.";
@@ -142,6 +149,9 @@ pub struct Found<'a> {
     /// The nearest first, or why there are none.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// How much of what the file finds the database has found, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
 }
 
 /// What became of a query.
@@ -160,7 +170,9 @@ pub struct Hit {
     /// The cosine.
     pub score: f32,
     pub asset_id: String,
-    pub row: u64,
+    /// Its row in the file; the database may have assets of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
     /// Which of the asset's views is the nearest, where each has a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view: Option<u64>,
@@ -175,7 +187,8 @@ type Vectors = std::result::Result<QueryVectors, (String, Exit)>;
 ///
 /// # Errors
 /// A file that does not open or read, a query file that is broken, models that differ.
-pub fn run(args: &SearchArgs, compute: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
+pub fn run(args: &SearchArgs, config: Option<&Path>, compute: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
+    let server = args.place.server(config)?;
     let queries = queries(args)?;
     args.page.check()?;
     let has_pictures = args.page.html.is_some();
@@ -184,7 +197,9 @@ pub fn run(args: &SearchArgs, compute: impl FnOnce() -> Result<Exit>) -> Result<
         Reader::open(&args.file, args.group.as_deref())?;
         return compute();
     }
-    search(args, &queries, |_, _| Err(Error::new("a search by ids needs no model").exit(Exit::Bug)))
+    search(args, server.as_ref(), &queries, |_, _| {
+        Err(Error::new("a search by ids needs no model").exit(Exit::Bug))
+    })
 }
 
 /// All that is searched for, in the order in which it is answered.
@@ -213,6 +228,7 @@ fn queries(args: &SearchArgs) -> Result<Vec<Query>> {
 /// and pictures.
 fn search<'a>(
     args: &SearchArgs,
+    server: Option<&Server>,
     queries: &'a [Query],
     embed: impl FnOnce(&Reader, &[&'a Query]) -> Result<Vec<Vectors>>,
 ) -> Result<Exit> {
@@ -232,19 +248,22 @@ fn search<'a>(
         .collect();
     let asked: Vec<QueryVectors> =
         vectors.iter().filter_map(|vectors| vectors.as_ref().ok().cloned()).collect();
-    let mut hits = with_progress(&reader, args, &asked)?.into_iter();
+    let mut hits = find(&reader, args, server, &asked)?.into_iter();
     let mut exit = Exit::Success;
     let mut found = Vec::new();
     for (query, vectors) in queries.iter().zip(vectors) {
-        let outcome = match vectors {
-            Ok(_) => Outcome::Hits(numbered(hits.next().unwrap_or_default())),
+        let (outcome, recall) = match vectors {
+            Ok(_) => {
+                let (hits, recall) = hits.next().unwrap_or_default();
+                (Outcome::Hits(hits), recall)
+            }
             Err((why, code)) => {
                 note(format_args!("error: {why}"));
                 exit = if exit == Exit::Failure { exit } else { code };
-                Outcome::Error(why)
+                (Outcome::Error(why), None)
             }
         };
-        found.push(Found { query, outcome });
+        found.push(Found { query, outcome, recall });
     }
     if let Some(path) = &args.captions {
         add_captions(&mut found, path)?;
@@ -255,10 +274,39 @@ fn search<'a>(
     Ok(exit)
 }
 
+/// What is nearest to each query, in the file or in the database; of the latter, how much it has found.
+fn find(
+    reader: &Reader,
+    args: &SearchArgs,
+    server: Option<&Server>,
+    asked: &[QueryVectors],
+) -> Result<Vec<(Vec<Hit>, Option<f64>)>> {
+    let in_file = || -> Result<Vec<Vec<Hit>>> {
+        Ok(with_progress(reader, args, asked)?.into_iter().map(numbered).collect())
+    };
+    let Some(server) = server else {
+        return Ok(in_file()?.into_iter().map(|hits| (hits, None)).collect());
+    };
+    let found = database::search(server, args.place.database.as_deref(), reader, asked, args.k)?;
+    if !args.place.recall_check {
+        return Ok(found.into_iter().map(|hits| (hits, None)).collect());
+    }
+    let expected = in_file()?;
+    let recalls: Vec<f64> =
+        found.iter().zip(&expected).map(|(found, expected)| database::recall(found, expected)).collect();
+    let mean = recalls.iter().sum::<f64>() / recalls.len().max(1) as f64;
+    note(format_args!("recall of the file's nearest {}: {mean:.4}, {}", args.k, over(recalls.len())));
+    Ok(found.into_iter().zip(recalls.into_iter().map(Some)).collect())
+}
+
+fn over(n: usize) -> String {
+    if n == 1 { "one query".to_owned() } else { format!("mean of {n} queries") }
+}
+
 fn numbered(hits: Vec<store::Hit>) -> Vec<Hit> {
     let hit = |(rank, hit): (usize, store::Hit)| {
         let store::Hit { asset_id, score, row, view } = hit;
-        Hit { rank, score, asset_id, row, view, caption: None }
+        Hit { rank, score, asset_id, row: Some(row), view, caption: None }
     };
     (1..).zip(hits).map(hit).collect()
 }

@@ -64,7 +64,7 @@ impl Estimate {
             rows,
             vectors,
             index,
-            table_bytes: (rows as f64 / rows_per_page) as u64 * PAGE_BYTES as u64,
+            table_bytes: (rows as f64 / rows_per_page).ceil() as u64 * PAGE_BYTES as u64,
             index_bytes: (n_columns * index.bytes(rows, vectors)) as u64,
             memory_wanted,
             memory: memory.unwrap_or_else(|| given(memory_wanted, resources)),

@@ -1,5 +1,7 @@
 //! Queries that are embedded, with the file's own model.
 
+use std::path::Path;
+
 use super::{Query, SearchArgs, Vectors, WithArgs, queries, search};
 use crate::cli::out::spinning;
 use crate::cli::query::Asked;
@@ -13,9 +15,10 @@ use crate::store::{QueryVectors, Reader};
 ///
 /// # Errors
 /// As [`super::run`]; the file's model is not there, or another.
-pub fn run_with_model(args: &SearchArgs) -> Result<Exit> {
+pub fn run_with_model(args: &SearchArgs, config: Option<&Path>) -> Result<Exit> {
     comm::check_alone()?;
-    search(args, &queries(args)?, |reader, queries| embed(&args.with, reader, queries))
+    let server = args.place.server(config)?;
+    search(args, server.as_ref(), &queries(args)?, |reader, queries| embed(&args.with, reader, queries))
 }
 
 fn embed(with: &WithArgs, reader: &Reader, queries: &[&Query]) -> Result<Vec<Vectors>> {

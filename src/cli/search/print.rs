@@ -97,13 +97,14 @@ mod tests {
 
     fn hit(rank: usize, asset_id: &str, view: Option<u64>, caption: Option<&str>) -> Hit {
         let caption = caption.map(str::to_owned);
-        Hit { rank, score: 0.123_46, asset_id: asset_id.to_owned(), row: 7, view, caption }
+        Hit { rank, score: 0.123_46, asset_id: asset_id.to_owned(), row: Some(7), view, caption }
     }
 
     fn shown(hits: Vec<Hit>, width: usize) -> Vec<String> {
         let query = Query { id: Some("q1".into()), asked: Asked::Text("a\nlamp\u{1b}[2J".to_owned()) };
         let mut out = Vec::new();
-        table(&mut out, &Found { query: &query, outcome: Outcome::Hits(hits) }, width).expect("memory");
+        table(&mut out, &Found { query: &query, outcome: Outcome::Hits(hits), recall: None }, width)
+            .expect("memory");
         String::from_utf8(out).expect("UTF-8").lines().map(str::to_owned).collect()
     }
 
@@ -130,7 +131,8 @@ mod tests {
     #[test]
     fn json_has_the_query_with_its_hits_or_its_error() {
         let query = Query { id: None, asked: Asked::AssetId("0/1".to_owned()) };
-        let json = |outcome| serde_json::to_string(&Found { query: &query, outcome }).expect("JSON");
+        let json =
+            |outcome| serde_json::to_string(&Found { query: &query, outcome, recall: None }).expect("JSON");
         assert_eq!(json(Outcome::Error("gone".to_owned())), r#"{"asset_id":"0/1","error":"gone"}"#);
         let hits = Outcome::Hits(vec![hit(1, "a", Some(2), None)]);
         let expected =

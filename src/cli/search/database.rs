@@ -1,0 +1,87 @@
+//! The same searches in the database that `hyperslab populate` has filled from the file.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::Args;
+
+use super::Hit;
+use crate::cli::DatabaseArgs;
+use crate::db::{self, NearAsset, Server, Target, layout_of};
+use crate::error::{Error, Exit, Result};
+use crate::store::{QueryVectors, Reader};
+
+/// Where else is searched.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct SearchDatabaseArgs {
+    /// Search in the database that `hyperslab populate` has filled from the file
+    #[command(flatten)]
+    pub server: DatabaseArgs,
+    /// Name of the database [default: siglip_embeddings or qwen_embeddings]
+    #[arg(long, value_name = "NAME", requires = "database_url")]
+    pub database: Option<String>,
+    /// Search in the file too, and say how much of what it finds the database's index has found
+    #[arg(long, requires = "database_url")]
+    pub recall_check: bool,
+}
+
+impl SearchDatabaseArgs {
+    /// The server to search on, if it is not the file.
+    ///
+    /// # Errors
+    /// As [`DatabaseArgs::server`].
+    pub fn server(&self, config: Option<&Path>) -> Result<Option<Server>> {
+        self.server.database_url.is_some().then(|| self.server.server(config)).transpose()
+    }
+}
+
+/// Families of models, each with a database of its own.
+const FAMILIES: [&str; 2] = ["siglip", "qwen"];
+
+/// The assets nearest to each query, as the database finds them.
+///
+/// # Errors
+/// No connection, a file whose kind goes into no table, a table that is not there or was filled from another file.
+pub fn search(
+    server: &Server,
+    name: Option<&str>,
+    reader: &Reader,
+    queries: &[QueryVectors],
+    k: usize,
+) -> Result<Vec<Vec<Hit>>> {
+    let kind = reader.kind();
+    let found = FAMILIES.iter().find_map(|family| Some((*family, layout_of(family, &kind)?)));
+    let Some((family, layout)) = found else {
+        return Err(Error::new(format!(
+            "{}: no database is filled from files of its kind",
+            reader.path().display()
+        ))
+        .hint("leave out --database-url to search in the file"));
+    };
+    let default = format!("{family}_embeddings");
+    let mut session = db::open(server, name.unwrap_or(&default))?;
+    let target = Target::new(&mut session, layout)?;
+    let column = layout.vectors.iter().position(|(_, group)| *group == reader.group());
+    let column = column.ok_or_else(|| Error::new("a group without a column").exit(Exit::Bug))?;
+    let found = db::search(&mut session, &target, column, queries, k)?;
+    found
+        .into_iter()
+        .map(|assets| (1..).zip(assets).map(|(rank, asset)| hit(reader, rank, asset)).collect())
+        .collect()
+}
+
+/// A hit with its row in the file, if it is there: the database may have been filled from others, too.
+fn hit(reader: &Reader, rank: usize, asset: NearAsset) -> Result<Hit> {
+    let NearAsset { asset_id, view, score } = asset;
+    let rows = reader.find(&asset_id)?;
+    let row = rows.map(|rows| rows.start + view.unwrap_or(0)).filter(|row| *row < reader.n_rows());
+    Ok(Hit { rank, score, asset_id, row, view, caption: None })
+}
+
+/// How many of the assets that the file finds are among those found, from 0 to 1.
+pub fn recall(found: &[Hit], expected: &[Hit]) -> f64 {
+    let ids: BTreeSet<&str> = found.iter().map(|hit| hit.asset_id.as_str()).collect();
+    let n = expected.iter().filter(|hit| ids.contains(hit.asset_id.as_str())).count();
+    if expected.is_empty() { 1.0 } else { n as f64 / expected.len() as f64 }
+}

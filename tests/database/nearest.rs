@@ -1,0 +1,122 @@
+//! Searching in the database, in SQL and by `hyperslab search`.
+
+use hyperslab::Exit;
+use hyperslab::plan::{Kind, TableBuilder};
+use serde_json::Value;
+
+use super::server::Postgres;
+use super::{fills, fixture, new_file, populate, write};
+use crate::util::Dir;
+
+fn hits(stdout: &str) -> Vec<Vec<(String, Option<u64>, f64)>> {
+    let line = |line: &str| -> Vec<(String, Option<u64>, f64)> {
+        let found: Value = serde_json::from_str(line).unwrap();
+        let hits = found["hits"].as_array().unwrap().iter();
+        hits.map(|hit| {
+            let id = hit["asset_id"].as_str().unwrap().to_owned();
+            (id, hit["row"].as_u64(), hit["score"].as_f64().unwrap())
+        })
+        .collect()
+    };
+    stdout.lines().map(line).collect()
+}
+
+#[test]
+fn the_database_gives_the_answers_of_the_file() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let siglip = [fixture("text_f32.h5"), fixture("image_f32.h5")];
+    let qwen = [fixture("groups.h5"), fixture("view_sets.h5")];
+    for (family, [text, image]) in [("siglip", &siglip), ("qwen", &qwen)] {
+        fills(populate(&dir, &postgres, family, &[text, image]));
+    }
+    let image_id = "0/10005";
+    for (file, options, id) in [
+        ("text_f32.h5", "", "chair_00"),
+        ("image_f32.h5", "", "0/10005#1"),
+        ("image_f32.h5", "--of ", "chair_00"),
+        ("groups.h5", "--group english", "both_05"),
+        ("groups.h5", "--group chinese", "both_05"),
+        ("view_sets.h5", "", "0/10004"),
+    ] {
+        let path = fixture(file);
+        let options = options.replace("--of ", &format!("--of {}", siglip[0].display()));
+        let search = || {
+            let run = dir.hyperslab(["search", path.to_str().unwrap(), "--json", "-k", "7", "--id", id]);
+            run.args(&options)
+        };
+        let in_file = fills(search());
+        let there = fills(postgres.reached_by(search()).args("--recall-check --database-url"));
+        let (in_file, found) = (hits(&in_file.stdout), hits(&there.stdout));
+        assert_eq!(found[0].len(), in_file[0].len(), "{file} {id}");
+        for (one, other) in found[0].iter().zip(&in_file[0]) {
+            assert_eq!((&one.0, one.1), (&other.0, other.1), "{file} {id}");
+            assert!((one.2 - other.2).abs() < 1e-5, "{file} {id}: {one:?} {other:?}");
+        }
+        assert!(there.stdout.contains(r#""recall":1.0"#), "{there}");
+        assert!(there.stderr.contains("recall of the file's nearest 7: 1.0000"), "{there}");
+    }
+    // By an asset of several views: near to any of them, each asset once.
+    let path = fixture("image_f32.h5");
+    let search = dir.hyperslab(["search", path.to_str().unwrap(), "--json", "--id", image_id]);
+    let several = fills(postgres.reached_by(search).arg("--database-url"));
+    let ids: Vec<String> = hits(&several.stdout)[0].iter().map(|hit| hit.0.clone()).collect();
+    assert_eq!(ids[0], image_id);
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
+}
+
+#[test]
+fn nearest_assets_uses_the_index_and_names_each_asset_once() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let (path, assets, views, dim) = (dir.join("views.h5"), 600, 12, 8);
+    let mut table = TableBuilder::default();
+    (0..assets).for_each(|asset| table.push(&format!("a{asset:03}"), views).unwrap());
+    let groups = vec![(String::new(), table.finish())];
+    let rows = (assets * views as usize) as usize;
+    let file = write(new_file(&path, "siglip_image", Kind::Image, groups, dim), rows, dim, 5);
+    let database = "siglip_embeddings";
+    fills(populate(&dir, &postgres, "siglip", &[&file]));
+    let scans = "SELECT pg_stat_force_next_flush(); \
+                 SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'image_embedding_idx'";
+    let query = "(SELECT embedding FROM image_embeddings WHERE asset_id = 'a007' AND viewpoint_idx = 3)";
+    let before: u64 = postgres.says(database, scans).trim().parse().unwrap();
+    let found = postgres.says(database, &format!("SELECT asset_id, viewpoint_idx, similarity FROM nearest_assets({query}, 100)"));
+    let exact = postgres.says(
+        database,
+        &format!(
+            "SET enable_indexscan = off; SELECT asset_id FROM (SELECT DISTINCT ON (asset_id) asset_id, \
+             embedding <=> {query} AS distance FROM image_embeddings ORDER BY asset_id, distance) AS each \
+             ORDER BY distance LIMIT 100"
+        ),
+    );
+    let after: u64 = postgres.says(database, scans).trim().parse().unwrap();
+    assert!(after > before, "the index was not used");
+    let rows: Vec<Vec<&str>> = found.lines().map(|line| line.split('|').collect()).collect();
+    assert_eq!((rows.len(), rows[0][0], rows[0][1]), (100, "a007", "3"));
+    let scores: Vec<f64> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    let ids: std::collections::BTreeSet<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(ids.len(), 100);
+    let common = exact.lines().filter(|id| ids.contains(id)).count();
+    assert!(common >= 95, "{common} of 100");
+    // All assets can be had, and none.
+    let n = |k: &str| postgres.says(database, &format!("SELECT count(*) FROM nearest_assets({query}, {k})"));
+    assert_eq!([n("0"), n("100000")], ["0".to_owned(), assets.to_string()]);
+}
+
+#[test]
+fn a_database_without_the_file_is_named() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let path = fixture("text_f32.h5");
+    let search = || {
+        let run = dir.hyperslab(["search", path.to_str().unwrap(), "--id", "chair_00", "--database-url"]);
+        postgres.reached_by(run)
+    };
+    let missing = search().run().exits(Exit::Failure);
+    assert!(missing.stderr.contains("siglip_embeddings") && missing.stderr.contains("hyperslab populate"), "{missing}");
+    fills(populate(&dir, &postgres, "siglip", &[&fixture("image_f32.h5")]));
+    let missing = search().run().exits(Exit::Failure);
+    assert!(missing.stderr.contains("no table text_embeddings"), "{missing}");
+}
