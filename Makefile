@@ -29,7 +29,7 @@ FUZZ_TARGETS := $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets
 FUZZ_FLAGS := -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=256
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test test-mpich soak fuzz bench-read lint reader linkage image
+.PHONY: help setup build demo demo-db test test-mpich soak fuzz bench-read bench-populate lint reader linkage image
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,10 @@ build: setup ## both programs, in target/release
 
 demo: build ## embed the sample on two ranks and show what came out
 	sample/demo.sh
+
+demo-db: override SETUP_FLAGS += --postgres
+demo-db: build ## the sample's embeddings in a PostgreSQL with pgvector, which is left running
+	sample/demo-db.sh
 
 test: override SETUP_FLAGS += --tests
 test: lint reader ## everything that is checked, as CI does it

@@ -2,6 +2,7 @@
 # The main jobs on the sample, on two ranks, and what came out. `make demo` builds the program first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. sample/show.sh
 
 readonly OUT=target/demo
 readonly INPUT=(--captions sample/captions.json --renders sample/renders)
@@ -14,17 +15,6 @@ RANKS=("$MPIRUN" -n 2)
 if "$MPIRUN" --version 2>&1 | grep -q -i 'open.\?mpi'; then RANKS+=(--oversubscribe --bind-to none); fi
 # It refuses to run as root, which is what containers run as.
 [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-
-# Shows a command as one would type it, and runs it.
-run() {
-    local word shown=()
-    for word; do
-        case $word in *[[:space:]]*) word="\"$word\"" ;; esac
-        shown+=("$word")
-    done
-    printf '\n$ %s\n' "${shown[*]}"
-    "$@"
-}
 
 rm -rf "$OUT"
 run hyperslab plan "${INPUT[@]}" --model sample/model --output-dir "$OUT" --ranks 2
