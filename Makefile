@@ -32,7 +32,7 @@ FUZZ_FLAGS := -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=256
 .PHONY: help setup build demo demo-db test test-mpich soak fuzz bench-read bench-populate lint reader linkage image
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: ## install system packages, Rust and libtorch, where they are missing
 	@docker/setup.sh $(SETUP_FLAGS)
@@ -77,6 +77,13 @@ fuzz: setup ## fuzz each parser for FUZZ_SECONDS (not part of make test)
 
 bench-read: build ## reading by id beside h5py and NumPy, at 2 million vectors (17 GB in target/bench)
 	/usr/bin/python3 benches/read.py
+
+# More for it: BENCH_FLAGS='--index --million'.
+BENCH_FLAGS ?=
+
+bench-populate: override SETUP_FLAGS += --postgres
+bench-populate: build ## filling PostgreSQL beside psycopg2, at 100,000 vectors (a quarter of an hour, 2 GB in target/bench)
+	/usr/bin/python3 benches/populate.py $(BENCH_FLAGS)
 
 lint: setup ## format and clippy
 	@$(call component,fmt,rustfmt)

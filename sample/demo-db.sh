@@ -19,7 +19,7 @@ printf '\n$ sample/postgres.sh start %s\n' "$SERVER"
 URL=$(sample/postgres.sh start "$SERVER")
 echo "$URL"
 SIGLIP=${URL/\?/siglip_embeddings?} QWEN=${URL/\?/qwen_embeddings?}
-# The views nearest to an asset's caption: they ought to be its own.
+# The assets nearest to a caption: its own ought to be the first.
 readonly COUNT='SELECT count(*) AS captions, (SELECT count(*) FROM image_embeddings) AS images FROM text_embeddings'
 readonly NEAREST="SELECT n.* FROM text_embeddings t, nearest_assets(t.english_embedding, 5) n WHERE t.asset_id = '0/10096'"
 
