@@ -26,7 +26,9 @@ fn fixture(name: &str) -> PathBuf {
 fn captions(path: &Path, rows: usize, dim: usize, seed: u64) -> PathBuf {
     let ids: Vec<String> = (0..rows).map(|row| format!("a{row:06}")).collect();
     let mut table = TableBuilder::default();
-    ids.iter().for_each(|id| table.push(id, 1).unwrap());
+    for id in &ids {
+        table.push(id, 1).unwrap();
+    }
     let file = new_file(path, "siglip_text", Kind::Text, vec![(String::new(), table.finish())], dim);
     write(file, rows, dim, seed)
 }

@@ -1,23 +1,24 @@
 //! `hyperslab populate`: sealed files into PostgreSQL with pgvector.
 
+mod index;
 mod progress;
+mod report;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
-use super::out::{Stop, bytes, count, note, thousands, to_stdout};
+use super::out::note;
 use super::settings::{ConfigFile, layer};
 use super::{DatabaseArgs, Family, OutputArgs};
 use crate::db::{
-    self, Action, Checked, Database, Existing, Filled, Index, Plan, Request, Resources, Selection, Source,
-    VectorType, layout_of,
+    self, Database, Existing, Plan, Request, Resources, Selection, Source, VectorType, layout_of,
 };
 use crate::error::{Error, Exit, Result};
 use crate::input::read_ids;
 use crate::store::{self, Reader};
-use progress::{Steps, duration};
+use index::IndexArgs;
+use progress::Steps;
 
 /// Connections that fill a table, where the machine has the cores: more of them wait for each other.
 const CONNECTIONS_MAX: usize = 4;
@@ -57,12 +58,8 @@ pub struct PopulateArgs {
     /// what its indexes take, else halfvec]
     #[arg(long, value_name = "TYPE", help_heading = "Rows")]
     pub column: Option<Column>,
-    /// Where a table has other rows: put a new table in its place once that is complete
-    #[arg(long, help_heading = "Rows", conflicts_with = "upsert")]
-    pub replace: bool,
-    /// Where a table has other rows: keep them, and change those whose ids come again
-    #[arg(long, help_heading = "Rows")]
-    pub upsert: bool,
+    #[command(flatten)]
+    pub existing: ExistingArgs,
     #[command(flatten)]
     pub server: DatabaseArgs,
     /// Name of the database [default: siglip_embeddings or qwen_embeddings]
@@ -84,35 +81,16 @@ pub struct PopulateArgs {
     pub json: bool,
 }
 
-/// How the nearest vectors are found.
+/// What becomes of rows that are there and are not the files'.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Index")]
-pub struct IndexArgs {
-    /// hnsw, ivfflat (built faster, finds less), or none (exact, each search goes through all rows)
-    #[arg(long, value_name = "KIND", default_value = "hnsw")]
-    pub index: IndexKind,
-    /// HNSW: links of a row [default: 16, above a million rows 24]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
-    pub hnsw_m: Option<u32>,
-    /// HNSW: candidates for the links while it is built, at least twice as many [default: 128, above a million rows 200]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=1000))]
-    pub hnsw_ef_construction: Option<u32>,
-    /// IVFFlat: lists [default: a thousandth of the rows, above a million rows their root]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32768))]
-    pub ivfflat_lists: Option<u32>,
-    /// Memory of the server to build an index in, in GiB [default: what it takes, as far as the server's machine has it]
-    #[arg(long, value_name = "GIB")]
-    pub index_memory: Option<f64>,
-    /// Processes of the server that help to build an index [default: its cores but one]
-    #[arg(long, value_name = "N")]
-    pub index_workers: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IndexKind {
-    Hnsw,
-    Ivfflat,
-    None,
+#[command(next_help_heading = "Rows")]
+pub struct ExistingArgs {
+    /// Where a table has other rows: put a new table in its place once that is complete
+    #[arg(long, conflicts_with = "upsert")]
+    pub replace: bool,
+    /// Where a table has other rows: keep them, and change those whose ids come again
+    #[arg(long)]
+    pub upsert: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -153,7 +131,9 @@ pub fn run(args: &PopulateArgs, config: Option<&Path>) -> Result<Exit> {
     for source in &sources {
         plans.push(Plan::new(&mut database, source, &request)?);
     }
-    plans.iter().for_each(|plan| announce(plan, name));
+    for plan in &plans {
+        report::announce(plan, name);
+    }
     if args.dry_run {
         return Ok(Exit::Success);
     }
@@ -174,27 +154,15 @@ pub fn run(args: &PopulateArgs, config: Option<&Path>) -> Result<Exit> {
     if let Some(plan) = plans.first() {
         set_defaults(&mut database, plan);
     }
-    report(name, &done, args.json)
+    report::print(name, &done, args.json)
 }
 
 /// What was typed, as it is meant.
 fn request(args: &PopulateArgs) -> Result<Request> {
+    args.index.check()?;
     let index = args.index.clone();
-    if let (Some(m), Some(ef)) = (index.hnsw_m, index.hnsw_ef_construction)
-        && ef < 2 * m
-    {
-        return Err(
-            Error::new(format!("--hnsw-ef-construction {ef}: at least twice --hnsw-m {m}")).exit(Exit::Usage)
-        );
-    }
-    let memory = match index.index_memory {
-        Some(gib) if !(gib > 0.0 && gib < 1e6) => {
-            return Err(Error::new(format!("--index-memory {gib}: expected GiB above 0")).exit(Exit::Usage));
-        }
-        gib => gib.map(|gib| (gib * f64::from(1 << 30)) as u64),
-    };
     Ok(Request {
-        existing: match (args.replace, args.upsert) {
+        existing: match (args.existing.replace, args.existing.upsert) {
             (true, _) => Existing::Replaced,
             (_, true) => Existing::Kept,
             _ => Existing::Refused,
@@ -203,29 +171,11 @@ fn request(args: &PopulateArgs) -> Result<Request> {
             Column::Vector => VectorType::Vector,
             Column::Halfvec => VectorType::HalfVector,
         }),
-        memory,
+        memory: index.memory(),
         workers: index.index_workers,
         connections: args.connections.unwrap_or_else(|| store::cores().min(CONNECTIONS_MAX)),
         index: Box::new(move |rows| index.of(rows)),
     })
-}
-
-impl IndexArgs {
-    /// The index for so many rows.
-    fn of(&self, rows: u64) -> Index {
-        match self.index {
-            IndexKind::None => Index::None,
-            IndexKind::Ivfflat => {
-                self.ivfflat_lists.map_or_else(|| Index::ivfflat(rows), |lists| Index::IvfFlat { lists })
-            }
-            IndexKind::Hnsw => {
-                let Index::Hnsw { m, ef_construction } = Index::hnsw(rows) else { return Index::None };
-                let m = self.hnsw_m.unwrap_or(m);
-                let ef_construction = self.hnsw_ef_construction.unwrap_or(ef_construction.max(2 * m));
-                Index::Hnsw { m, ef_construction }
-            }
-        }
-    }
 }
 
 /// The files, opened, with the tables they go to.
@@ -288,48 +238,6 @@ fn selection(args: &PopulateArgs) -> Result<Selection> {
     Ok(Selection { valid, high_quality: high_quality.transpose()?.unwrap_or_default() })
 }
 
-/// Says what will be done, and what it takes.
-fn announce(plan: &Plan<'_>, database: &str) {
-    let table = format!("{database}.{}", plan.target.layout.name);
-    let estimate = &plan.estimate;
-    let verb = match plan.action {
-        Action::Nothing => {
-            return note(format_args!("{table} holds all of {} already", plan.source.path.display()));
-        }
-        Action::Swap => "a new table",
-        Action::Upsert => "into the table that is there",
-    };
-    note(format_args!(
-        "{table} from {}: {verb}, up to {} of {}, about {}",
-        plan.source.path.display(),
-        count(estimate.rows, "row"),
-        plan.vectors,
-        bytes(estimate.table_bytes)
-    ));
-    if plan.action == Action::Upsert {
-        // Its indexes are there, and grow.
-        return;
-    }
-    let Index::Hnsw { .. } = estimate.index else {
-        return note(format_args!("  {}, about {}", estimate.index.describe(), bytes(estimate.index_bytes)));
-    };
-    note(format_args!(
-        "  {}: about {}, roughly {} with {}",
-        estimate.index.describe(),
-        bytes(estimate.index_bytes),
-        duration(estimate.seconds),
-        count(estimate.workers as u64 + 1, "process").replace("processs", "processes"),
-    ));
-    if estimate.memory < estimate.memory_wanted {
-        note(format_args!(
-            "  warning: its graph wants {} of the server's memory to be built fast, and gets {}: it will take several \
-             times as long; --index-memory gives more, --column halfvec halves it, --index ivfflat needs none",
-            bytes(estimate.memory_wanted),
-            bytes(estimate.memory)
-        ));
-    }
-}
-
 /// Only the owner may, and searches work without.
 fn set_defaults(database: &mut Database<'_>, plan: &Plan<'_>) {
     let pgvector = database.resources.pgvector;
@@ -337,49 +245,4 @@ fn set_defaults(database: &mut Database<'_>, plan: &Plan<'_>) {
     if let Err(error) = set {
         note(format_args!("note: {error}"));
     }
-}
-
-/// Prints what was done.
-fn report(database: &str, done: &[(&Plan<'_>, Filled, Option<Checked>)], as_json: bool) -> Result<Exit> {
-    to_stdout(|out| {
-        for (plan, filled, checked) in done {
-            let table = plan.target.layout.name;
-            if as_json {
-                let vectors: serde_json::Map<_, _> = plan
-                    .target
-                    .layout
-                    .vectors
-                    .iter()
-                    .zip(&filled.mark.vectors)
-                    .map(|((column, _), n)| ((*column).to_owned(), json!(n)))
-                    .collect();
-                let line = json!({
-                    "database": database, "table": table, "file": plan.source.path, "type": plan.vectors.to_string(),
-                    "rows": filled.mark.rows, "vectors": vectors, "failed": filled.failed,
-                    "upserted": filled.upserted, "changed": plan.action != Action::Nothing && filled.upserted != Some(0),
-                    "index": plan.estimate.index.describe(), "verified_assets": checked.map(|checked| checked.assets),
-                });
-                writeln!(out, "{line}")?;
-                continue;
-            }
-            let mut line =
-                format!("{database}.{table}: {} of {}", count(filled.mark.rows, "row"), plan.vectors);
-            match (plan.action, filled.upserted) {
-                (Action::Nothing, _) => line += ", as it was",
-                (_, Some(n)) => line += &format!(", {} new or changed", thousands(n)),
-                _ => {}
-            }
-            if let Some(failed) = filled.failed.filter(|n| *n > 0) {
-                line += &format!("; {} without a vector left out", count(failed, "item"));
-            }
-            if let Some(checked) = checked {
-                line += &format!(
-                    "; verified: {} of them in the file, to the last bit",
-                    count(checked.vectors, "vector")
-                );
-            }
-            writeln!(out, "{line}")?;
-        }
-        Ok::<_, Stop>(Exit::Success)
-    })
 }

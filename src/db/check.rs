@@ -59,8 +59,8 @@ pub fn check(
             writer.rows_of(entry, |view, row| {
                 checked.vectors += row.vectors.iter().flatten().count() as u64;
                 let place = stored.iter().position(|stored| stored.view == view as i32);
-                let is_equal =
-                    place.is_some_and(|place| stored.remove(place).equals(row, vectors, high_quality));
+                let is_equal = place
+                    .is_some_and(|place| stored.remove(place).equals(row, vectors, high_quality, is_whole));
                 if !is_equal {
                     wrong.push(name(target, entry, view));
                 }
@@ -125,15 +125,22 @@ struct Stored {
 }
 
 impl Stored {
-    /// Whether it is what the file's row becomes.
-    fn equals(&self, row: &Row, vectors: Vectors, is_high_quality: bool) -> bool {
-        let as_stored = |vector: &Vec<f32>| match vectors.stored {
-            VectorType::Vector => vector.clone(),
-            VectorType::HalfVector => vector.iter().map(|value| f16::from_f32(*value).to_f32()).collect(),
+    /// Whether it is what the file's row becomes. Of a language that the file does not have, an upsert leaves what
+    /// was there (`is_whole` false).
+    fn equals(&self, row: &Row, vectors: Vectors, is_high_quality: bool, is_whole: bool) -> bool {
+        let as_stored = |value: f32| match vectors.stored {
+            VectorType::Vector => value,
+            VectorType::HalfVector => f16::from_f32(value).to_f32(),
         };
-        let bits = |vector: &Vec<f32>| vector.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        let expected = row.vectors.iter().map(|vector| vector.as_ref().map(as_stored).as_ref().map(bits));
-        self.vectors.iter().map(|vector| vector.as_ref().map(bits)).eq(expected)
+        let is_equal = |(own, expected): (&Option<Vec<f32>>, &Option<Vec<f32>>)| match (own, expected) {
+            (own, None) => own.is_none() || !is_whole,
+            (None, Some(_)) => false,
+            (Some(own), Some(expected)) => {
+                let expected = expected.iter().map(|value| as_stored(*value).to_bits());
+                own.iter().map(|value| value.to_bits()).eq(expected)
+            }
+        };
+        self.vectors.iter().zip(&row.vectors).all(is_equal)
             && self.num_images == row.num_images
             && self.is_high_quality == is_high_quality
     }

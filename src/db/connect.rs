@@ -281,8 +281,15 @@ fn explained(what: &str, error: &sqlx::Error) -> Error {
     explained.hint(hint)
 }
 
+const TLS: &str = "sslmode=verify-full and verify-ca want a certificate that is valid for the host's name, of an \
+                   authority that this machine trusts or sslrootcert=FILE names; require encrypts without looking";
+
 fn lost(what: &str, error: &sqlx::Error) -> Error {
     match error {
+        // What rustls finds wrong comes as an error of reading.
+        sqlx::Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
+            Error::new(format!("{what}: TLS: {io}")).hint(TLS)
+        }
         sqlx::Error::Io(io) => {
             let is_away = matches!(
                 io.kind(),
@@ -302,10 +309,7 @@ fn lost(what: &str, error: &sqlx::Error) -> Error {
                 Error::new(format!("{what}: the connection to the server is lost: {io}")).hint(AGAIN)
             }
         }
-        sqlx::Error::Tls(why) => Error::new(format!("{what}: TLS: {why}")).hint(
-            "sslmode=verify-full wants a certificate that is valid for the host's name, of an authority that this \
-             machine trusts or sslrootcert=FILE names; sslmode=require encrypts without looking",
-        ),
+        sqlx::Error::Tls(why) => Error::new(format!("{what}: TLS: {why}")).hint(TLS),
         other => Error::new(format!("{what}: {}", reason_of(other))),
     }
 }

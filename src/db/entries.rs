@@ -123,11 +123,11 @@ impl Source {
     /// # Errors
     /// A failed read.
     pub fn identity(&self, vectors: Vectors) -> Result<String> {
-        let mut text = format!("{vectors} {}", self.selection.identity());
+        let mut parts = vec![vectors.to_string(), self.selection.identity()];
         for reader in self.groups() {
-            text += &format!(" {} {}", reader.group(), reader.identity()?);
+            parts.push(format!("{} {}", reader.group(), reader.identity()?));
         }
-        Ok(Digest::of(text.as_bytes()).to_string())
+        Ok(Digest::of(parts.join(" ").as_bytes()).to_string())
     }
 
     /// All entries that are wanted, in order of their ids, in bounded memory.
@@ -175,13 +175,11 @@ impl Iterator for Joined<'_> {
         let mut first: Option<String> = None;
         for assets in self.groups.iter_mut().flatten() {
             match assets.peek() {
-                Some(Ok(asset)) => {
-                    if first.as_ref().is_none_or(|first| asset.id < *first) {
-                        first = Some(asset.id.clone());
-                    }
+                Some(Ok(asset)) if first.as_ref().is_none_or(|first| asset.id < *first) => {
+                    first = Some(asset.id.clone());
                 }
                 Some(Err(error)) => return Some(Err(error.clone())),
-                None => {}
+                _ => {}
             }
         }
         let asset_id = first?;

@@ -51,11 +51,9 @@ pub fn set_defaults(session: &mut Session, database: &str, index: Index, pgvecto
         });
     }
     // A session knows these settings once it has used the extension.
-    let mut sql = "SELECT '[1]'::vector".to_owned();
-    for setting in settings {
-        sql += &format!("; ALTER DATABASE {database} SET {setting}");
-    }
-    session.run("to set the database's defaults for searches", &sql)?;
+    let alter = settings.iter().map(|setting| format!("ALTER DATABASE {database} SET {setting}"));
+    let sql: Vec<String> = std::iter::once("SELECT '[1]'::vector".to_owned()).chain(alter).collect();
+    session.run("to set the database's defaults for searches", &sql.join("; "))?;
     Ok(())
 }
 

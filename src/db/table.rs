@@ -118,21 +118,22 @@ impl Layout {
     pub fn create_sql(&self, schema: &str, vectors: Vectors, is_logged: bool) -> String {
         let id = if self.has_views { "id serial NOT NULL, " } else { "" };
         let view = if self.has_views { ", viewpoint_idx integer" } else { "" };
-        let columns: String =
-            self.vectors.iter().map(|(column, _)| format!(", {column} {vectors}")).collect();
+        let columns = self.for_each_vector(|column| format!(", {column} {vectors}"));
         let n = if self.has_num_images { ", num_images integer" } else { "" };
         let unlogged = if is_logged { "" } else { "UNLOGGED " };
         let table = format!("{}.{}", quoted(schema), self.name);
         let storage = if self.fits_page(vectors) { "PLAIN" } else { "EXTERNAL" };
-        let alter: String = self
-            .vectors
-            .iter()
-            .map(|(column, _)| format!("; ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE {storage}"))
-            .collect();
+        let set = self.for_each_vector(|column| {
+            format!("; ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE {storage}")
+        });
         format!(
             "CREATE {unlogged}TABLE {table} ({id}asset_id varchar({ID_CHARS}){view}{columns}{n}, \
-             is_high_quality boolean DEFAULT false, created_at timestamp DEFAULT CURRENT_TIMESTAMP){alter}"
+             is_high_quality boolean DEFAULT false, created_at timestamp DEFAULT CURRENT_TIMESTAMP){set}"
         )
+    }
+
+    fn for_each_vector(&self, sql: impl Fn(&str) -> String) -> String {
+        self.vectors.iter().map(|(column, _)| sql(column)).collect::<Vec<_>>().concat()
     }
 
     /// The keys, under the names that PostgreSQL gives them where they are declared with the table.

@@ -140,7 +140,8 @@ fn a_full_disk_of_the_server_ends_the_load_and_nothing_else() {
         .env("PROGRAM", env!("CARGO_BIN_EXE_hyperslab"))
         .output()
         .unwrap();
-    let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (told, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = told.lines().filter(|line| !line.contains("rows of")).collect();
     assert_eq!(lines, ["code 1", "10", "0"], "{told}{complained}");
     assert!(complained.contains("the server's disk is full: make room there"), "{complained}");

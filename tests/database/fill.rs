@@ -40,10 +40,8 @@ fn rows_in(postgres: &Postgres, database: &str, sql: &str) -> Vec<String> {
     text.lines().map(again).collect()
 }
 
-const TEXT_SQL: &str =
-    "SELECT asset_id, english_embedding FROM text_embeddings WHERE english_embedding IS NOT NULL ORDER BY asset_id";
-const CHINESE_SQL: &str =
-    "SELECT asset_id, chinese_embedding FROM text_embeddings WHERE chinese_embedding IS NOT NULL ORDER BY asset_id";
+const TEXT_SQL: &str = "SELECT asset_id, english_embedding FROM text_embeddings WHERE english_embedding IS NOT NULL ORDER BY asset_id";
+const CHINESE_SQL: &str = "SELECT asset_id, chinese_embedding FROM text_embeddings WHERE chinese_embedding IS NOT NULL ORDER BY asset_id";
 const IMAGE_SQL: &str =
     "SELECT asset_id, viewpoint_idx, embedding FROM image_embeddings ORDER BY asset_id, viewpoint_idx";
 
@@ -68,7 +66,8 @@ fn tables_hold_what_the_files_do_and_nothing_of_what_failed() {
     let counts = reader.num_images().unwrap().of_rows(0..reader.n_rows()).unwrap();
     let sum = postgres.says(qwen, "SELECT sum(num_images) FROM image_embeddings");
     assert_eq!(sum, counts.iter().sum::<i32>().to_string());
-    let neither = "SELECT count(*) FROM text_embeddings WHERE coalesce(english_embedding, chinese_embedding) IS NULL";
+    let neither =
+        "SELECT count(*) FROM text_embeddings WHERE coalesce(english_embedding, chinese_embedding) IS NULL";
     assert_eq!(postgres.says(qwen, neither), "0");
 }
 
@@ -160,9 +159,12 @@ fn an_upsert_keeps_the_rest() {
     // Of two languages, the one that a file does not have stays.
     let qwen = "qwen_embeddings";
     fills(populate(&dir, &postgres, "qwen", &[&fixture("groups.h5")]));
-    let chinese = rows_in(&postgres, qwen, CHINESE_SQL);
-    fills(populate(&dir, &postgres, "qwen", &[&fixture("one_group.h5")]).args("--upsert --verify"));
-    assert_eq!(rows_in(&postgres, qwen, CHINESE_SQL), chinese);
+    let english = rows_in(&postgres, qwen, TEXT_SQL);
+    let chinese = fixture("one_group.h5");
+    fills(populate(&dir, &postgres, "qwen", &[&chinese]).args("--upsert --verify"));
+    assert_eq!(rows_in(&postgres, qwen, TEXT_SQL), english);
+    let there = rows_in(&postgres, qwen, CHINESE_SQL);
+    assert!(rows_of(&chinese, None).iter().all(|row| there.contains(row)), "{there:?}");
 }
 
 #[test]
@@ -211,7 +213,8 @@ fn a_table_that_was_changed_by_others_fails_the_check() {
     let file = captions(&dir.join("a.h5"), 50, 4, 1);
     let load = || populate(&dir, &postgres, "siglip", &[&file]).arg("--verify");
     fills(load());
-    postgres.says(TEXTS, "UPDATE text_embeddings SET english_embedding = '[1,0,0,0]' WHERE asset_id = 'a000007'");
+    postgres
+        .says(TEXTS, "UPDATE text_embeddings SET english_embedding = '[1,0,0,0]' WHERE asset_id = 'a000007'");
     let differs = load().run().exits(Exit::Damaged);
     assert!(differs.stderr.contains("a000007") && differs.stderr.contains("in 1 of the rows"), "{differs}");
     postgres.says(TEXTS, "DELETE FROM text_embeddings WHERE asset_id = 'a000007'");

@@ -73,7 +73,7 @@ fn nearest_assets_uses_the_index_and_names_each_asset_once() {
     let mut table = TableBuilder::default();
     (0..assets).for_each(|asset| table.push(&format!("a{asset:03}"), views).unwrap());
     let groups = vec![(String::new(), table.finish())];
-    let rows = (assets * views as usize) as usize;
+    let rows = assets * views as usize;
     let file = write(new_file(&path, "siglip_image", Kind::Image, groups, dim), rows, dim, 5);
     let database = "siglip_embeddings";
     fills(populate(&dir, &postgres, "siglip", &[&file]));
@@ -81,7 +81,10 @@ fn nearest_assets_uses_the_index_and_names_each_asset_once() {
                  SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'image_embedding_idx'";
     let query = "(SELECT embedding FROM image_embeddings WHERE asset_id = 'a007' AND viewpoint_idx = 3)";
     let before: u64 = postgres.says(database, scans).trim().parse().unwrap();
-    let found = postgres.says(database, &format!("SELECT asset_id, viewpoint_idx, similarity FROM nearest_assets({query}, 100)"));
+    let found = postgres.says(
+        database,
+        &format!("SELECT asset_id, viewpoint_idx, similarity FROM nearest_assets({query}, 100)"),
+    );
     let exact = postgres.says(
         database,
         &format!(
@@ -115,7 +118,10 @@ fn a_database_without_the_file_is_named() {
         postgres.reached_by(run)
     };
     let missing = search().run().exits(Exit::Failure);
-    assert!(missing.stderr.contains("siglip_embeddings") && missing.stderr.contains("hyperslab populate"), "{missing}");
+    assert!(
+        missing.stderr.contains("siglip_embeddings") && missing.stderr.contains("hyperslab populate"),
+        "{missing}"
+    );
     fills(populate(&dir, &postgres, "siglip", &[&fixture("image_f32.h5")]));
     let missing = search().run().exits(Exit::Failure);
     assert!(missing.stderr.contains("no table text_embeddings"), "{missing}");

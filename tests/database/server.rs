@@ -25,7 +25,9 @@ impl Postgres {
     /// The same, with options of `postgres`.
     pub fn with_options(options: &[&str]) -> Option<Self> {
         if !repository(".deps/postgres/bin/initdb").exists() {
-            eprintln!("skipped: there is no PostgreSQL with pgvector here: docker/setup.sh --postgres installs it");
+            eprintln!(
+                "skipped: there is no PostgreSQL with pgvector here: docker/setup.sh --postgres installs it"
+            );
             return None;
         }
         let mut postgres = Self { dir: Dir::new(), url: String::new() };
