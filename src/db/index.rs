@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::estimate::Estimate;
-use super::table::{Target, Vectors};
+use super::table::Target;
 use super::{Progress, Server, Session, literal, open};
 use crate::error::Result;
 
@@ -49,22 +49,10 @@ impl Index {
             Self::None => "no index".to_owned(),
         }
     }
-
-    fn sql(self, name: &str, table: &str, column: &str, vectors: Vectors) -> Option<String> {
-        let (method, with) = match self {
-            Self::Hnsw { m, ef_construction } => {
-                ("hnsw", format!("m = {m}, ef_construction = {ef_construction}"))
-            }
-            Self::IvfFlat { lists } => ("ivfflat", format!("lists = {lists}")),
-            Self::None => return None,
-        };
-        let operators = format!("{}_cosine_ops", vectors.stored.name());
-        Some(format!("CREATE INDEX {name} ON {table} USING {method} ({column} {operators}) WITH ({with})"))
-    }
 }
 
 /// Builds the indexes that a table lacks: of its flags, and of each column of vectors in `columns`; `progress` hears
-/// of blocks or rows of the one that is being built. What exists under an index's name stays.
+/// of blocks or rows of the one that is being built. One that is there stays if it is of the kind that is wanted.
 ///
 /// # Errors
 /// What the server says.
@@ -80,25 +68,62 @@ pub fn build(
     let table = target.sql();
     session.run(&what, &settings(estimate, &table))?;
     let pid = session.value::<i32>(&what, "SELECT pg_backend_pid()")?.unwrap_or_default();
-    let vectors = columns.iter().filter_map(|column| {
+    let vectors = columns.iter().map(|column| {
         let name = target.layout.index_name(column);
-        let sql = estimate.index.sql(&name, &table, column, estimate.vectors)?;
-        Some((name, sql))
+        let operators = format!("{}_cosine_ops", estimate.vectors.stored.name());
+        Wanted { name, on: format!("{column} {operators}"), index: estimate.index }
     });
-    let flags = target.layout.index_name("is_high_quality");
-    let of_flags = format!("CREATE INDEX {flags} ON {table} (is_high_quality)");
-    for (name, sql) in std::iter::once((flags, of_flags)).chain(vectors) {
-        if exists(session, target, &name)? {
+    let flags = Wanted {
+        name: target.layout.index_name("is_high_quality"),
+        on: "is_high_quality".to_owned(),
+        index: Index::None,
+    };
+    for wanted in std::iter::once(flags).chain(vectors) {
+        let (Some(method), with) = wanted.method() else { continue };
+        let there = method_of(session, target, &wanted.name)?;
+        if there.as_deref() == Some(method) {
             continue;
         }
+        let what = format!("to build the index {}", wanted.name);
+        // Beside one of another kind, which is used meanwhile.
+        let built = if there.is_some() { format!("{}_new", wanted.name) } else { wanted.name.clone() };
+        let create = format!("CREATE INDEX {built} ON {table} USING {method} ({}){with}", wanted.on);
         let watcher = open(server, database)?;
-        watched(watcher, pid, progress, || session.run(&format!("to build the index {name}"), &sql))?;
+        watched(watcher, pid, progress, || session.run(&what, &create))?;
+        if there.is_some() {
+            let (old, new) = (target.name_of(&wanted.name), target.name_of(&built));
+            let swap =
+                format!("BEGIN; DROP INDEX {old}; ALTER INDEX {new} RENAME TO {}; COMMIT", wanted.name);
+            session.run(&what, &swap)?;
+        }
     }
     // The planner's own figures; those of the vectors would say nothing.
     let after =
         format!("ALTER TABLE {table} RESET (parallel_workers); ANALYZE {table} (asset_id, is_high_quality)");
     session.run(&what, &after)?;
     Ok(())
+}
+
+/// An index that a table is to have.
+struct Wanted {
+    name: String,
+    /// Column and operators.
+    on: String,
+    index: Index,
+}
+
+impl Wanted {
+    /// How it is stored, and with what; none where searches are to go through all rows.
+    fn method(&self) -> (Option<&'static str>, String) {
+        match self.index {
+            Index::Hnsw { m, ef_construction } => {
+                (Some("hnsw"), format!(" WITH (m = {m}, ef_construction = {ef_construction})"))
+            }
+            Index::IvfFlat { lists } => (Some("ivfflat"), format!(" WITH (lists = {lists})")),
+            Index::None if self.on == "is_high_quality" => (Some("btree"), String::new()),
+            Index::None => (None, String::new()),
+        }
+    }
 }
 
 fn settings(estimate: &Estimate, table: &str) -> String {
@@ -112,13 +137,14 @@ fn settings(estimate: &Estimate, table: &str) -> String {
     )
 }
 
-fn exists(session: &mut Session, target: &Target, name: &str) -> Result<bool> {
+/// How the index of this name is stored; none where there is no such index, or one that was not finished.
+fn method_of(session: &mut Session, target: &Target, name: &str) -> Result<Option<String>> {
     let sql = format!(
-        "SELECT count(*) FROM pg_indexes WHERE schemaname = {} AND indexname = {}",
-        literal(&target.schema),
-        literal(name)
+        "SELECT m.amname::text FROM pg_class c JOIN pg_am m ON m.oid = c.relam JOIN pg_index i ON i.indexrelid = c.oid \
+         WHERE c.oid = to_regclass({}) AND i.indisvalid",
+        literal(&target.name_of(name))
     );
-    Ok(session.value::<i64>("to look for an index", &sql)?.unwrap_or_default() > 0)
+    session.value("to look for an index", &sql)
 }
 
 /// Does `work`, and asks meanwhile how far it is.

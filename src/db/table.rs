@@ -191,6 +191,11 @@ impl Target {
         format!("{}.{}", quoted(&self.schema), self.layout.name)
     }
 
+    /// Name of something else in its schema.
+    pub fn name_of(&self, other: &str) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(other))
+    }
+
     /// The types of its columns of vectors; none where there is no such table.
     ///
     /// # Errors

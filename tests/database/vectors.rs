@@ -48,6 +48,15 @@ fn indexes_are_used_by_the_services_queries() {
     let n = postgres
         .says(TEXTS, "SELECT count(*) FROM pg_indexes WHERE indexname = 'text_english_embedding_idx'");
     assert_eq!(n, "1", "an index that is missing is built, without a load");
+    // As the old populator left it: replaced by what suits the table.
+    let old = "DROP INDEX text_english_embedding_idx; CREATE INDEX text_english_embedding_idx ON text_embeddings \
+               USING ivfflat (english_embedding vector_cosine_ops) WITH (lists = 100)";
+    postgres.says(TEXTS, old);
+    fills(populate(&dir, &postgres, "siglip", &[&file]));
+    let kinds = "SELECT string_agg(indexname || substring(indexdef from ' USING \\w+'), ',' ORDER BY 1) FROM pg_indexes \
+                 WHERE tablename = 'text_embeddings'";
+    let expected = "text_embeddings_pkey USING btree,text_english_embedding_idx USING hnsw,text_is_high_quality_idx USING btree";
+    assert_eq!(postgres.says(TEXTS, kinds), expected);
     let set = postgres.says(TEXTS, "SHOW hnsw.ef_search; SHOW hnsw.iterative_scan");
     assert_eq!(set, "200\nstrict_order");
 }
