@@ -8,7 +8,7 @@ PostgreSQL's default settings, and fills it in turn, each time a new database, f
 Prints rows per second, and the memory that each takes at most, at a tenth of the rows as well.
 
 --index also times hyperslab with an HNSW index; --million also fills from 1,000,000 rows, for which the file takes 5 GB
-and the database 13 GB at a time. `make bench-populate` builds the program and runs this.
+and the database 8 GB. `make bench-populate` builds the program and runs this.
 
 The old way is what Python's populators do: all vectors in a dict, psycopg2's execute_values with lists, page by page.
 As a kinder variant, the vectors are also handed over as text that pgvector reads itself.
@@ -213,7 +213,7 @@ def main():
     parser.add_argument("--dim", type=int, default=1152)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--index", action="store_true", help="time an HNSW index as well")
-    parser.add_argument("--million", action="store_true", help="1,000,000 rows as well: 20 GB of disk")
+    parser.add_argument("--million", action="store_true", help="1,000,000 rows as well: 15 GB of disk")
     args = parser.parse_args()
     for module, package in [("h5py", "h5py"), ("psycopg2", "psycopg2-binary")]:
         if importlib.util.find_spec(module) is None:
