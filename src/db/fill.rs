@@ -182,7 +182,7 @@ impl<'a> Plan<'a> {
         hear: &(dyn Fn(Step, u64, u64) + Sync),
     ) -> Result<(Mark, Option<u64>)> {
         let session = &mut database.session;
-        // An upsert's has no keys, a swap's has.
+        // An upsert's has no keys and is gone after a crash of the server, a swap's has keys and stays.
         let name = format!("{:?} {}", self.action, self.identity);
         if let Some(mark) = filled(session, staging, &name, self.vectors)? {
             return Ok((Mark { source: self.identity.clone(), ..mark }, None));
@@ -196,9 +196,9 @@ impl<'a> Plan<'a> {
             clear(session, staging)?;
             return Err(none_left(self.source, counts.failed));
         }
-        let keys = if is_swap { self.target.layout.keys_sql(STAGING) } else { "SELECT 1".to_owned() };
+        let sequence = self.target.layout.sequence_sql(STAGING);
         let marked = staging.mark_sql(Some(&counts.mark(name)));
-        session.run("to add the keys of the staging table", &format!("BEGIN; {keys}; {marked}; COMMIT"))?;
+        session.run("to mark the staging table as filled", &format!("{sequence}; {marked}"))?;
         Ok((counts.mark(self.identity.clone()), Some(counts.failed)))
     }
 

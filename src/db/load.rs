@@ -20,7 +20,8 @@ pub struct Destination<'a> {
     pub vectors: Vectors,
 }
 
-/// Makes the staging table, without keys, and fills it. `progress` counts rows of the file.
+/// Makes the staging table and fills it. One that is to be the final table (`is_final`) has keys, and survives a crash
+/// of the server. `progress` counts rows of the file.
 ///
 /// # Errors
 /// Rows that do not read, or what the server says; the table is gone then, if the server still answers.
@@ -28,14 +29,17 @@ pub fn load(
     session: &mut Session,
     to: &Destination<'_>,
     source: &Source,
-    is_logged: bool,
+    is_final: bool,
     connections: usize,
     progress: Progress<'_>,
 ) -> Result<Counts> {
     let what = "to make the staging table";
     let drop_old = format!("DROP TABLE IF EXISTS {}", to.staging.sql());
     session.run(what, &format!("CREATE SCHEMA IF NOT EXISTS {}; {drop_old}", quoted(STAGING)))?;
-    session.run(what, &source.layout.create_sql(STAGING, to.vectors, is_logged))?;
+    session.run(what, &source.layout.create_sql(STAGING, to.vectors, is_final))?;
+    if is_final {
+        session.run(what, &source.layout.keys_sql(STAGING))?;
+    }
     let loaded = copy(to, source, connections, progress);
     if loaded.is_err() {
         // A disk that is full has room again, then.

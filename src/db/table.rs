@@ -136,17 +136,27 @@ impl Layout {
         self.vectors.iter().map(|(column, _)| sql(column)).collect::<Vec<_>>().concat()
     }
 
-    /// The keys, under the names that PostgreSQL gives them where they are declared with the table.
+    /// The keys, under the names that PostgreSQL gives them where they are declared with the table, and the index of
+    /// the flags. They come before the rows: afterwards each would have to read all of them again.
     pub fn keys_sql(&self, schema: &str) -> String {
         let table = format!("{}.{}", quoted(schema), self.name);
+        let flags = self.index_name("is_high_quality");
+        let flags = format!("CREATE INDEX {flags} ON {table} (is_high_quality)");
         if !self.has_views {
-            return format!("ALTER TABLE {table} ADD PRIMARY KEY (asset_id)");
+            return format!("ALTER TABLE {table} ADD PRIMARY KEY (asset_id); {flags}");
         }
-        format!(
-            "ALTER TABLE {table} ADD PRIMARY KEY (id); ALTER TABLE {table} ADD UNIQUE ({}); \
-             SELECT setval(pg_get_serial_sequence('{table}', 'id'), greatest((SELECT max(id) FROM {table}), 1))",
-            self.key()
-        )
+        let key = self.key();
+        format!("ALTER TABLE {table} ADD PRIMARY KEY (id); ALTER TABLE {table} ADD UNIQUE ({key}); {flags}")
+    }
+
+    /// Lets the numbers of new rows go on behind those that are there.
+    pub fn sequence_sql(&self, schema: &str) -> String {
+        let table = format!("{}.{}", quoted(schema), self.name);
+        if !self.has_views {
+            return "SELECT 1".to_owned();
+        }
+        let last = format!("greatest((SELECT max(id) FROM {table}), 1)");
+        format!("SELECT setval(pg_get_serial_sequence({}, 'id'), {last})", literal(&table))
     }
 
     /// Bytes of a row without what is stored elsewhere.

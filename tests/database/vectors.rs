@@ -53,7 +53,7 @@ fn indexes_are_used_by_the_services_queries() {
                USING ivfflat (english_embedding vector_cosine_ops) WITH (lists = 100)";
     postgres.says(TEXTS, old);
     fills(populate(&dir, &postgres, "siglip", &[&file]));
-    let kinds = "SELECT string_agg(indexname || substring(indexdef from ' USING \\w+'), ',' ORDER BY 1) FROM pg_indexes \
+    let kinds = "SELECT string_agg(indexname || substring(indexdef from ' USING \\w+'), ',' ORDER BY indexname) FROM pg_indexes \
                  WHERE tablename = 'text_embeddings'";
     let expected = "text_embeddings_pkey USING btree,text_english_embedding_idx USING hnsw,text_is_high_quality_idx USING btree";
     assert_eq!(postgres.says(TEXTS, kinds), expected);

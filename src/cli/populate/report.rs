@@ -29,9 +29,9 @@ pub fn announce(plan: &Plan<'_>, database: &str) {
         // Its indexes are there, and grow.
         return;
     }
-    let Index::Hnsw { .. } = estimate.index else {
-        return note(format_args!("  {}, about {}", estimate.index.describe(), bytes(estimate.index_bytes)));
-    };
+    if estimate.index == Index::None {
+        return note("  no index: each search goes through all rows");
+    }
     note(format_args!(
         "  {}: about {}, roughly {} with {}",
         estimate.index.describe(),
@@ -39,7 +39,7 @@ pub fn announce(plan: &Plan<'_>, database: &str) {
         duration(estimate.seconds),
         processes(estimate.workers + 1)
     ));
-    if estimate.memory < estimate.memory_wanted {
+    if matches!(estimate.index, Index::Hnsw { .. }) && estimate.memory < estimate.memory_wanted {
         note(format_args!(
             "  warning: its graph wants {} of the server's memory to be built fast, and gets {}: it will take several \
              times as long; --index-memory gives more, --column halfvec halves it, --index ivfflat needs none",
