@@ -118,6 +118,16 @@ impl Source {
         if self.layout.has_views { all } else { valid.map_or(all, |valid| valid.min(all)) }
     }
 
+    /// The most rows that an asset has.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn views_max(&self) -> Result<u64> {
+        let rows =
+            |entry: Entry| entry.rows.iter().flatten().map(|rows| rows.end - rows.start).max().unwrap_or(0);
+        self.entries()?.try_fold(1, |most, entry| Ok(rows(entry?).max(most)))
+    }
+
     /// Digest of all that decides what the table holds, and how it is stored.
     ///
     /// # Errors

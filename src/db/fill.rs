@@ -146,9 +146,22 @@ impl<'a> Plan<'a> {
             _ => self.fill(database, connections, hear)?,
         };
         if self.target.layout.vectors == [("embedding", "")] {
-            add_function(&mut database.session, &self.target, self.vectors, database.resources.pgvector)?;
+            let views_max = self.views_max(&mut database.session)?;
+            let pgvector = database.resources.pgvector;
+            add_function(&mut database.session, &self.target, self.vectors, views_max, pgvector)?;
         }
         Ok(filled)
+    }
+
+    /// The most rows that an asset has in the table: an upsert leaves those of others there.
+    fn views_max(&self, session: &mut Session) -> Result<u64> {
+        let own = self.source.views_max()?;
+        if self.action != Action::Upsert || !self.target.layout.has_views {
+            return Ok(own);
+        }
+        let sql = format!("SELECT max(viewpoint_idx)::int8 + 1 FROM {}", self.target.sql());
+        let there: Option<i64> = session.value("to look for the asset with the most views", &sql)?;
+        Ok(own.max(there.unwrap_or_default() as u64))
     }
 
     fn fill(

@@ -58,7 +58,8 @@ pub fn set_defaults(session: &mut Session, database: &str, index: Index, pgvecto
 }
 
 /// Makes `nearest_assets(query, k)`: the `k` assets nearest to a vector, each once, with the nearest of its views. It
-/// takes rows from the index, the nearest first, until it has seen so many assets.
+/// takes rows from the index, the nearest first, until it has seen so many assets. No asset has more than `views_max`
+/// rows: `k` times as many hold `k` assets for certain, and with that limit PostgreSQL uses the index.
 ///
 /// # Errors
 /// What the server says.
@@ -66,17 +67,11 @@ pub fn add_function(
     session: &mut Session,
     target: &Target,
     vectors: Vectors,
+    views_max: u64,
     pgvector: (u32, u32),
 ) -> Result<()> {
     let what = "to make the function nearest_assets";
     let view = if target.layout.has_views { "viewpoint_idx" } else { "NULL::integer" };
-    // How many rows hold `k` assets for certain.
-    let per_asset: i32 = if target.layout.has_views {
-        let sql = format!("SELECT coalesce(max(viewpoint_idx), 0) + 1 FROM {}", target.sql());
-        session.value(what, &sql)?.unwrap_or(1)
-    } else {
-        1
-    };
     let iterative = if pgvector >= (0, 8) {
         "SET hnsw.iterative_scan = strict_order SET hnsw.max_scan_tuples = 2147483647 "
     } else {
@@ -93,7 +88,7 @@ pub fn add_function(
          PERFORM set_config('hnsw.ef_search', greatest({EF_SEARCH}, least(k, {EF_SEARCH_MAX}))::text, true); \
          FOR near IN EXECUTE format('SELECT t.asset_id AS id, {view} AS view, t.%2$I <=> $1 AS distance \
          FROM {table} t WHERE t.%2$I IS NOT NULL ORDER BY t.%2$I <=> $1 LIMIT %1$s', \
-         greatest(k, 0)::bigint * {per_asset}, 'embedding') USING query::{vectors} \
+         greatest(k, 0)::bigint * {views_max}, 'embedding') USING query::{vectors} \
          LOOP \
          CONTINUE WHEN near.id = ANY (seen); \
          seen := seen || near.id::varchar; \
