@@ -83,7 +83,7 @@ impl RowFile {
     /// # Errors
     /// What HDF5 reports, with the path.
     pub fn open_read(path: &Path, access: Access) -> Result<Self> {
-        let file = with_access(access).open(path).context(|| format!("cannot open {}", path.display()))?;
+        let file = for_reading(access).open(path).context(|| format!("cannot open {}", path.display()))?;
         Ok(Self::new(file, path, access))
     }
 
@@ -237,14 +237,12 @@ impl RowFile {
 /// A format (1.10) that stock readers of that age can open; and mpio with collective metadata, where ranks share
 /// the file.
 fn with_access(access: Access) -> hdf5::FileBuilder {
-    let mut builder = hdf5::File::with_options();
+    let mut builder = for_reading(access);
     builder.with_fapl(|plist| {
         #[cfg(feature = "engine")]
-        if let Access::Together(comm) = access {
-            plist.mpio(comm.0, None).coll_metadata_write(true).all_coll_metadata_ops(true);
+        if let Access::Together(_) = access {
+            plist.coll_metadata_write(true).all_coll_metadata_ops(true);
         }
-        #[cfg(not(feature = "engine"))]
-        let Access::Alone = access;
         plist
             .libver_bounds(hdf5::file::LibraryVersion::V110, hdf5::file::LibraryVersion::V110)
             // No room set aside for small things to come: what stays unused of it is never written, and
@@ -252,5 +250,19 @@ fn with_access(access: Access) -> hdf5::FileBuilder {
             .meta_block_size(0)
             .small_data_block_size(0)
     });
+    builder
+}
+
+/// mpio, where ranks share the file. Of its metadata each reads what it needs by itself, as of the rows: to promise
+/// here that all read the same together, HDF5 1.14 takes at its word also for the places of chunks. Ranks that read
+/// different datasets then get each other's, and one that reads nothing keeps the others waiting.
+fn for_reading(access: Access) -> hdf5::FileBuilder {
+    let mut builder = hdf5::File::with_options();
+    #[cfg(feature = "engine")]
+    if let Access::Together(comm) = access {
+        builder.with_fapl(|plist| plist.mpio(comm.0, None));
+    }
+    #[cfg(not(feature = "engine"))]
+    let Access::Alone = access;
     builder
 }
