@@ -207,8 +207,10 @@ impl Job<'_> {
                 self.cluster.logs(""),
                 self.cluster.logs("cluster")
             );
-            // Slurm starts a job that was queued again two minutes later.
+            // Slurm starts a job that was queued again two minutes later; in the second in which it was ended, its
+            // nodes would take it for what they have just ended.
             if self.field("JobState") == "PENDING" && self.field("Reason") == "BeginTime" {
+                sleep(Duration::from_secs(2));
                 self.cluster.run(&format!("scontrol update JobId={} StartTime=now", self.id));
             }
             sleep(LOOK_EVERY);

@@ -23,7 +23,6 @@ fn in_mid_run(job: &Job<'_>) -> u32 {
 #[track_caller]
 fn has_gone_on(job: &Job<'_>) {
     job.ends("COMPLETED");
-    assert_eq!(job.field("Restarts"), "1");
     let output = job.cluster.output(TEXT);
     assert!(report(&output)["blocks_skipped"].as_u64().unwrap() >= 40, "{}", job.log());
     assert_same(&many().output, &output);
@@ -58,6 +57,8 @@ fn a_preempted_job_queues_again_and_goes_on() {
     signal(root, Signal::CONT);
     other.ends("COMPLETED");
     has_gone_on(job);
+    // Slurm 24.11 may still hold it for preempted at its good end, and queue it once more, with nothing to do.
+    assert!(["1", "2"].contains(&job.field("Restarts").as_str()), "{}", job.log());
     assert!(job.log().contains("stopped by a signal"), "{}", job.log());
 }
 
@@ -86,6 +87,7 @@ fn a_job_whose_node_dies_goes_on_on_another() {
     // As Slurm finds by itself, after five minutes.
     cluster.asks("scontrol update NodeName=n1 State=DOWN Reason=test");
     has_gone_on(job);
+    assert_eq!(job.field("Restarts"), "1");
     assert_eq!(job.field("NodeList"), "n2");
     // Of the lock on n1 it knows that it was its own.
     assert!(job.log().contains("took over"), "{}", job.log());
