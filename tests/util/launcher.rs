@@ -44,6 +44,8 @@ fn ask_open_mpi(command: &mut Command, ranks: usize, variables: &[(String, OsStr
     for transport in ["vader", "sm"] {
         command.env(format!("OMPI_MCA_btl_{transport}_backing_directory"), tmp);
     }
+    // Version 5.0.7 complains of each rank where a host has addresses of IPv6.
+    command.env("OMPI_MCA_btl_tcp_disable_family", "6");
     command.arg("-n").arg(ranks.to_string()).args(["--oversubscribe", "--bind-to", "none"]);
     for (name, value) in variables {
         let mut setting = OsString::from(format!("{name}="));
