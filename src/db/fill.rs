@@ -175,10 +175,12 @@ impl<'a> Plan<'a> {
         let upserted = if self.action == Action::Upsert {
             complete(&mut database.session, &self.target)?;
             let n = merge(&mut database.session, &self.target)?;
+            index::analyze(&mut database.session, &self.target)?;
             self.build(database, &self.target, hear)?;
             Some(n)
         } else {
             self.build(database, &staging, hear)?;
+            index::analyze(&mut database.session, &staging)?;
             swap(&mut database.session, &self.target, &mark)?;
             None
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::estimate::Estimate;
+use super::publish::in_transaction;
 use super::table::Target;
 use super::{Progress, Server, Session, literal, open};
 use crate::error::Result;
@@ -64,10 +65,6 @@ pub fn build(
     estimate: &Estimate,
     progress: Progress<'_>,
 ) -> Result<()> {
-    let what = format!("to build the indexes of {}", target.layout.name);
-    let table = target.sql();
-    session.run(&what, &settings(estimate, &table))?;
-    let pid = session.value::<i32>(&what, "SELECT pg_backend_pid()")?.unwrap_or_default();
     let vectors = columns.iter().map(|column| {
         let name = target.layout.index_name(column);
         let operators = format!("{}_cosine_ops", estimate.vectors.stored.name());
@@ -84,23 +81,50 @@ pub fn build(
         if there.as_deref() == Some(method) {
             continue;
         }
-        let what = format!("to build the index {}", wanted.name);
-        // Beside one of another kind, which is used meanwhile.
-        let built = if there.is_some() { format!("{}_new", wanted.name) } else { wanted.name.clone() };
-        let create = format!("CREATE INDEX {built} ON {table} USING {method} ({}){with}", wanted.on);
-        let watcher = open(server, database)?;
-        watched(watcher, pid, progress, || session.run(&what, &create))?;
-        if there.is_some() {
-            let (old, new) = (target.name_of(&wanted.name), target.name_of(&built));
-            let swap =
-                format!("BEGIN; DROP INDEX {old}; ALTER INDEX {new} RENAME TO {}; COMMIT", wanted.name);
-            session.run(&what, &swap)?;
+        let create = |name: &str| {
+            format!("CREATE INDEX {name} ON {} USING {method} ({}){with}", target.sql(), wanted.on)
+        };
+        if there.is_none() {
+            build_one(session, (server, database), target, estimate, &create(&wanted.name), progress)?;
+            continue;
         }
+        // Beside the one of another kind, which is used meanwhile; an earlier load may have left it unnamed.
+        let new = format!("{}_new", wanted.name);
+        let (old_name, new_name) = (target.name_of(&wanted.name), target.name_of(&new));
+        let what = format!("to replace the index {}", wanted.name);
+        session.run(&what, &format!("DROP INDEX IF EXISTS {new_name}"))?;
+        build_one(session, (server, database), target, estimate, &create(&new), progress)?;
+        let rename = format!("DROP INDEX {old_name}; ALTER INDEX {new_name} RENAME TO {}", wanted.name);
+        in_transaction(session, &what, &rename)?;
     }
-    // The planner's own figures; those of the vectors would say nothing.
-    let after =
-        format!("ALTER TABLE {table} RESET (parallel_workers); ANALYZE {table} (asset_id, is_high_quality)");
-    session.run(&what, &after)?;
+    Ok(())
+}
+
+/// Runs a statement that builds an index, with what the server has for it.
+fn build_one(
+    session: &mut Session,
+    (server, database): (&Server, &str),
+    target: &Target,
+    estimate: &Estimate,
+    sql: &str,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let what = format!("to build an index of {}", target.layout.name);
+    let table = target.sql();
+    session.run(&what, &settings(estimate, &table))?;
+    let pid = session.value::<i32>(&what, "SELECT pg_backend_pid()")?.unwrap_or_default();
+    let watcher = open(server, database)?;
+    let built = watched(watcher, pid, progress, || session.run(&what, sql));
+    session.run(&what, &format!("ALTER TABLE {table} RESET (parallel_workers)"))?;
+    built.map(|_| ())
+}
+
+/// Lets the planner know the table; figures about its vectors would say nothing.
+///
+/// # Errors
+/// What the server says.
+pub fn analyze(session: &mut Session, target: &Target) -> Result<()> {
+    session.run("to analyze the table", &format!("ANALYZE {} (asset_id, is_high_quality)", target.sql()))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::entries::{Counts, Entry, Runs, Source};
+use super::publish::clear;
 use super::row::RowWriter;
 use super::table::{Target, Vectors};
 use super::{Progress, STAGING, Server, Session, open, quoted};
@@ -43,7 +44,7 @@ pub fn load(
     let loaded = copy(to, source, connections, progress);
     if loaded.is_err() {
         // A disk that is full has room again, then.
-        let _ = session.run(what, &drop_old);
+        let _ = clear(session, to.staging);
     }
     loaded
 }

@@ -82,7 +82,7 @@ pub fn add_function(
         "SELECT '[1]'::vector; \
          CREATE OR REPLACE FUNCTION {schema}.nearest_assets(query vector, k integer DEFAULT 10) \
          RETURNS TABLE (asset_id varchar, viewpoint_idx integer, similarity double precision) \
-         LANGUAGE plpgsql STABLE SET hnsw.ef_search = {EF_SEARCH} {iterative}AS $function$ \
+         LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET hnsw.ef_search = {EF_SEARCH} {iterative}AS $function$ \
          DECLARE near record; seen varchar[] := '{{}}'; \
          BEGIN \
          PERFORM set_config('hnsw.ef_search', greatest({EF_SEARCH}, least(k, {EF_SEARCH_MAX}))::text, true); \

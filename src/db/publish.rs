@@ -1,8 +1,17 @@
 //! From the staging table to the one that the service reads, in one transaction.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use super::table::{Mark, Target, Vectors};
 use super::{STAGING, Session, literal, quoted};
 use crate::error::Result;
+
+/// How long a lock is waited for at a time: behind us, all who only read would wait as well.
+const LOCK_TURN: &str = "2s";
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
+/// And altogether.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is there before a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +53,7 @@ pub fn swap(session: &mut Session, target: &Target, mark: &Mark) -> Result<()> {
     let staging = target.in_schema(STAGING);
     let kept = rights(session, target)?;
     let sql = format!(
-        "BEGIN; DROP TABLE IF EXISTS {}; ALTER TABLE {} SET SCHEMA {}; {}; {kept} COMMIT",
+        "DROP TABLE IF EXISTS {}; ALTER TABLE {} SET SCHEMA {}; {kept} {}",
         target.sql(),
         staging.sql(),
         quoted(&target.schema),
@@ -103,7 +112,7 @@ pub fn merge(session: &mut Session, target: &Target) -> Result<u64> {
         columns = columns.join(", "),
         key = layout.key(),
     );
-    let n = in_transaction(session, &what, &format!("BEGIN; {sql}; COMMIT"))?;
+    let n = in_transaction(session, &what, &sql)?;
     if n > 0 {
         // It is no longer what one source makes.
         session.run(&what, &target.mark_sql(None))?;
@@ -111,13 +120,31 @@ pub fn merge(session: &mut Session, target: &Target) -> Result<u64> {
     Ok(n)
 }
 
-/// Runs statements between BEGIN and COMMIT; none of them has an effect where one fails.
-fn in_transaction(session: &mut Session, what: &str, sql: &str) -> Result<u64> {
-    let done = session.run(what, sql);
-    if done.is_err() {
+/// Runs statements in a transaction; none of them has an effect where one fails. A lock that somebody else holds is
+/// waited for in short turns, between which those who read the table come before us.
+///
+/// # Errors
+/// What the server says; the lock is held for too long.
+pub fn in_transaction(session: &mut Session, what: &str, sql: &str) -> Result<u64> {
+    let began = Instant::now();
+    loop {
+        let done =
+            session.run(what, &format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TURN}'; {sql}; COMMIT"));
+        let Err(error) = done else { return done };
         let _ = session.run(what, "ROLLBACK");
+        // lock_not_available
+        if !error.message.ends_with("[55P03]") {
+            return Err(error);
+        }
+        if began.elapsed() > LOCK_PATIENCE {
+            return Err(error.hint(
+                "somebody holds a lock on the table (SELECT * FROM pg_locks JOIN pg_stat_activity USING (pid) says \
+                 who): when it is free, run the same command again, which goes on from here",
+            ));
+        }
+        tracing::info!("waiting for whoever holds a lock on the table");
+        sleep(LOCK_PAUSE);
     }
-    done
 }
 
 /// Adds what tables of the old populator's first days lack.
@@ -125,11 +152,15 @@ fn in_transaction(session: &mut Session, what: &str, sql: &str) -> Result<u64> {
 /// # Errors
 /// A failed statement.
 pub fn complete(session: &mut Session, target: &Target) -> Result<()> {
-    let sql = format!(
-        "ALTER TABLE {} ADD COLUMN IF NOT EXISTS is_high_quality boolean DEFAULT false",
-        target.sql()
+    let what = "to add the column is_high_quality";
+    let there = format!(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass({}) AND attname = 'is_high_quality'",
+        literal(&target.sql())
     );
-    session.run("to add the column is_high_quality", &sql)?;
+    if session.value::<i64>(what, &there)? == Some(0) {
+        let add = "ADD COLUMN is_high_quality boolean DEFAULT false";
+        in_transaction(session, what, &format!("ALTER TABLE {} {add}", target.sql()))?;
+    }
     Ok(())
 }
 

@@ -194,6 +194,23 @@ fn whoever_reads_sees_all_of_the_old_or_all_of_the_new() {
 }
 
 #[test]
+fn a_lock_of_somebody_else_is_waited_for() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    fills(populate(&dir, &postgres, "siglip", &[&captions(&dir.join("a.h5"), 10, 4, 1)]));
+    let new = captions(&dir.join("b.h5"), 20, 4, 2);
+    thread::scope(|scope| {
+        let reads = "BEGIN; SELECT count(*) FROM text_embeddings; SELECT pg_sleep(4); COMMIT";
+        scope.spawn(|| postgres.says(TEXTS, reads));
+        postgres
+            .until(TEXTS, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(4)%COMMIT'");
+        let waits = fills(populate(&dir, &postgres, "siglip", &[&new]).arg("--replace"));
+        assert!(waits.stderr.contains("waiting for whoever holds a lock"), "{waits}");
+    });
+    assert_eq!(postgres.says(TEXTS, "SELECT count(*) FROM text_embeddings"), "20");
+}
+
+#[test]
 fn what_depends_on_a_table_is_not_thrown_away() {
     let Some(postgres) = Postgres::start() else { return };
     let dir = Dir::new();

@@ -50,7 +50,8 @@ fn indexes_are_used_by_the_services_queries() {
     assert_eq!(n, "1", "an index that is missing is built, without a load");
     // As the old populator left it: replaced by what suits the table.
     let old = "DROP INDEX text_english_embedding_idx; CREATE INDEX text_english_embedding_idx ON text_embeddings \
-               USING ivfflat (english_embedding vector_cosine_ops) WITH (lists = 100)";
+               USING ivfflat (english_embedding vector_cosine_ops) WITH (lists = 100); \
+               CREATE INDEX text_english_embedding_idx_new ON text_embeddings (asset_id)";
     postgres.says(TEXTS, old);
     fills(populate(&dir, &postgres, "siglip", &[&file]));
     let kinds = "SELECT string_agg(indexname || substring(indexdef from ' USING \\w+'), ',' ORDER BY indexname) FROM pg_indexes \
