@@ -58,20 +58,20 @@ fn start_without(url: &str) -> Result<Error> {
         .hint(format!("put the URL into {VARIABLE}")))
 }
 
-/// The arguments with the flag, but without its value.
+/// The arguments with an empty value for the flag, at its place.
 fn without_url(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut kept = Vec::new();
+    let mut kept: Vec<OsString> = Vec::new();
+    let empty = format!("{FLAG}=");
     let mut is_value = false;
     for argument in arguments {
         let is_flag = argument == FLAG;
-        let is_both = argument.as_encoded_bytes().starts_with(format!("{FLAG}=").as_bytes());
-        if !is_value && !is_flag && !is_both {
+        if is_flag || argument.as_encoded_bytes().starts_with(empty.as_bytes()) {
+            kept.push((&empty).into());
+        } else if !is_value {
             kept.push(argument);
         }
         is_value = is_flag;
     }
-    // Behind all others, none of which can be taken for its value.
-    kept.push(FLAG.into());
     kept
 }
 
@@ -82,11 +82,11 @@ mod tests {
     #[test]
     fn the_url_is_taken_out_of_the_arguments() {
         for typed in [
-            "search a.h5 --database-url postgres://u:p@h --id 7",
-            "search --database-url=postgres://u:p@h a.h5 --id 7",
+            "search --database-url postgres://u:p@h --id 7 -- a.h5",
+            "search --database-url=postgres://u:p@h --id 7 -- a.h5",
         ] {
             let kept = without_url(typed.split(' ').map(OsString::from));
-            assert_eq!(kept, ["search", "a.h5", "--id", "7", "--database-url"], "{typed}");
+            assert_eq!(kept, ["search", "--database-url=", "--id", "7", "--", "a.h5"], "{typed}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::out::note;
 use super::settings::{ConfigFile, layer};
 use super::{DatabaseArgs, Family, OutputArgs};
 use crate::db::{
-    self, Database, Existing, Plan, Request, Resources, Selection, Source, VectorType, layout_of,
+    self, Database, Existing, Index, Plan, Request, Resources, Selection, Source, VectorType, layout_of,
 };
 use crate::error::{Error, Exit, Result};
 use crate::input::read_ids;
@@ -124,7 +124,7 @@ pub fn run(args: &PopulateArgs, config: Option<&Path>) -> Result<Exit> {
     let name = args.database.as_deref().unwrap_or(&default);
     let request = request(args)?;
     let sources = sources(args, config)?;
-    let mut session = db::prepare(&server, name)?;
+    let mut session = if args.dry_run { db::look(&server, name) } else { db::prepare(&server, name) }?;
     let resources = Resources::of(&mut session)?;
     let mut database = Database { server: &server, name, session, resources };
     let mut plans = Vec::new();
@@ -151,9 +151,7 @@ pub fn run(args: &PopulateArgs, config: Option<&Path>) -> Result<Exit> {
         };
         done.push((plan, filled, checked));
     }
-    if let Some(plan) = plans.first() {
-        set_defaults(&mut database, plan);
-    }
+    set_defaults(&mut database, &plans);
     report::print(name, &done, args.json)
 }
 
@@ -172,8 +170,9 @@ fn request(args: &PopulateArgs) -> Result<Request> {
             Column::Halfvec => VectorType::HalfVector,
         }),
         memory: index.memory(),
-        workers: index.index_workers,
+        workers: index.index_workers.map(usize::from),
         connections: args.connections.unwrap_or_else(|| store::cores().min(CONNECTIONS_MAX)),
+        is_index_exact: index.has_parameters(),
         index: Box::new(move |rows| index.of(rows)),
     })
 }
@@ -239,9 +238,10 @@ fn selection(args: &PopulateArgs) -> Result<Selection> {
 }
 
 /// Only the owner may, and searches work without.
-fn set_defaults(database: &mut Database<'_>, plan: &Plan<'_>) {
+fn set_defaults(database: &mut Database<'_>, plans: &[Plan<'_>]) {
+    let indexes: Vec<Index> = plans.iter().map(|plan| plan.estimate.index).collect();
     let pgvector = database.resources.pgvector;
-    let set = db::set_defaults(&mut database.session, database.name, plan.estimate.index, pgvector);
+    let set = db::set_defaults(&mut database.session, database.name, &indexes, pgvector);
     if let Err(error) = set {
         note(format_args!("note: {error}"));
     }

@@ -47,6 +47,8 @@ pub fn check(
     let mut checked = Checked { rows, assets: 0, vectors: 0 };
     let mut wrong = Vec::new();
     let mut writer = RowWriter::new(source, vectors.stored)?;
+    // Of a language that the file does not have, an upsert leaves what was there.
+    let columns: Vec<bool> = source.readers.iter().map(|reader| reader.is_some() || is_whole).collect();
     let n = source.entries()?.count() as u64;
     let step = n.div_ceil(SAMPLE).max(1) as usize;
     let sample: Vec<Entry> = source.entries()?.step_by(step).collect::<Result<_>>()?;
@@ -60,7 +62,7 @@ pub fn check(
                 checked.vectors += row.vectors.iter().flatten().count() as u64;
                 let place = stored.iter().position(|stored| stored.view == view as i32);
                 let is_equal = place
-                    .is_some_and(|place| stored.remove(place).equals(row, vectors, high_quality, is_whole));
+                    .is_some_and(|place| stored.remove(place).equals(row, vectors, high_quality, &columns));
                 if !is_equal {
                     wrong.push(name(target, entry, view));
                 }
@@ -125,22 +127,23 @@ struct Stored {
 }
 
 impl Stored {
-    /// Whether it is what the file's row becomes. Of a language that the file does not have, an upsert leaves what
-    /// was there (`is_whole` false).
-    fn equals(&self, row: &Row, vectors: Vectors, is_high_quality: bool, is_whole: bool) -> bool {
+    /// Whether it is what the file's row becomes, in the `columns` of vectors that are compared.
+    fn equals(&self, row: &Row, vectors: Vectors, is_high_quality: bool, columns: &[bool]) -> bool {
         let as_stored = |value: f32| match vectors.stored {
             VectorType::Vector => value,
             VectorType::HalfVector => f16::from_f32(value).to_f32(),
         };
         let is_equal = |(own, expected): (&Option<Vec<f32>>, &Option<Vec<f32>>)| match (own, expected) {
-            (own, None) => own.is_none() || !is_whole,
+            (None, None) => true,
+            (Some(_), None) => false,
             (None, Some(_)) => false,
             (Some(own), Some(expected)) => {
                 let expected = expected.iter().map(|value| as_stored(*value).to_bits());
                 own.iter().map(|value| value.to_bits()).eq(expected)
             }
         };
-        self.vectors.iter().zip(&row.vectors).all(is_equal)
+        let of_file = self.vectors.iter().zip(&row.vectors).zip(columns).filter(|(_, is_there)| **is_there);
+        of_file.map(|(both, _)| both).all(is_equal)
             && self.num_images == row.num_images
             && self.is_high_quality == is_high_quality
     }

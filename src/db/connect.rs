@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::str::FromStr;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgCopyIn, PgDatabaseError, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Decode, Executor, Postgres, Row, Type};
@@ -21,6 +22,7 @@ const CHECK_CLIENT_EVERY: &str = "2s";
 /// Where a server is and who one is there. Its password is shown nowhere.
 #[derive(Clone)]
 pub struct Server {
+    url: String,
     options: PgConnectOptions,
 }
 
@@ -32,27 +34,20 @@ impl Server {
     /// # Errors
     /// What is no such URL; the message does not repeat it, since it may hold a password.
     pub fn new(url: Option<&str>) -> Result<Self> {
-        let options = match url {
-            None => PgConnectOptions::new(),
-            Some(url) => {
-                if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-                    return Err(not_a_url("it does not begin with postgres://"));
-                }
-                PgConnectOptions::from_str(url).map_err(|error| not_a_url(&reason_of(&error)))?
-            }
-        };
-        let options = options.statement_cache_capacity(0).disable_statement_logging();
-        let is_named = options.get_application_name().is_some();
-        Ok(Self { options: if is_named { options } else { options.application_name("hyperslab") } })
+        // An empty one leaves all to the variables.
+        let url = url.unwrap_or("postgres://");
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(not_a_url("it does not begin with postgres://"));
+        }
+        Ok(Self { url: url.to_owned(), options: options(url)? })
     }
 
     /// Whether a URL has a password in it.
     pub fn has_password(url: &str) -> bool {
         let (_, after_scheme) = url.split_once("://").unwrap_or_default();
-        let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
-        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-        let query = url.split_once('?').map_or("", |(_, query)| query);
-        user.contains(':') || query.split('&').any(|pair| pair.starts_with("password="))
+        // Whatever stands in it, also what should have been written as %2F.
+        let user = after_scheme.rsplit_once('@').map_or("", |(user, _)| user);
+        user.contains(':') || url.contains("password=")
     }
 
     /// The database that the URL or PGDATABASE names.
@@ -60,12 +55,19 @@ impl Server {
         self.options.get_database()
     }
 
+    /// ~/.pgpass may have another password for each database, and is read together with the URL.
+    fn options_for(&self, database: &str) -> Result<PgConnectOptions> {
+        let name = utf8_percent_encode(database, NON_ALPHANUMERIC);
+        let sign = if self.url.contains('?') { '&' } else { '?' };
+        options(&format!("{}{sign}dbname={name}", self.url))
+    }
+
     /// Connects to a database.
     ///
     /// # Errors
     /// The server cannot be reached, does not let one in, or has no such database ([`Refusal::no_database`]).
     pub fn connect(&self, database: &str) -> std::result::Result<Session, Refusal> {
-        let options = self.options.clone().database(database);
+        let options = self.options_for(database).map_err(Refusal::of)?;
         let what = format!("cannot connect to the database '{database}' of {self}");
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -138,9 +140,11 @@ impl Session {
             "SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = 0; \
              SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = on",
         )?;
-        // PostgreSQL 13 does not know it.
-        let check = format!("SET client_connection_check_interval = '{CHECK_CLIENT_EVERY}'");
-        let _ = self.run("to begin the session", &check);
+        // What older servers do not know.
+        let check = format!("client_connection_check_interval = '{CHECK_CLIENT_EVERY}'");
+        for setting in [check.as_str(), "idle_session_timeout = 0", "transaction_timeout = 0"] {
+            let _ = self.run("to begin the session", &format!("SET {setting}"));
+        }
         Ok(())
     }
 
@@ -223,6 +227,13 @@ impl Drop for CopyIn<'_> {
             let _ = self.runtime.block_on(copy.abort("the sender has ended"));
         }
     }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url).map_err(|error| not_a_url(&reason_of(&error)))?;
+    let options = options.statement_cache_capacity(0).disable_statement_logging();
+    let is_named = options.get_application_name().is_some();
+    Ok(if is_named { options } else { options.application_name("hyperslab") })
 }
 
 fn connect_timeout() -> Duration {

@@ -98,6 +98,19 @@ fn check(vectors: Vectors, index: Index, resources: &Resources) -> Result<()> {
             "--dim 4000 keeps the first components, and normalises again".to_owned(),
         );
     }
+    if let Index::Hnsw { m, ef_construction } = index {
+        if ef_construction < 2 * m {
+            let what = format!(
+                "--hnsw-ef-construction {ef_construction}: of {m} links (--hnsw-m), at least {}",
+                2 * m
+            );
+            return refuse(what, "more candidates, or fewer links".to_owned());
+        }
+        if resources.pgvector < (0, 5) {
+            let what = "pgvector has HNSW from 0.5 on, and this server's is older".to_owned();
+            return refuse(what, "--index ivfflat, or a newer pgvector".to_owned());
+        }
+    }
     let max = stored.index_dim_max();
     if index == Index::None || dim <= max {
         return Ok(());

@@ -5,6 +5,7 @@ use super::estimate::Estimate;
 use super::index::{self, Index};
 use super::load::{Destination, load};
 use super::nearest::add_function;
+use super::preflight::{check_function, check_swap, check_upsert};
 use super::publish::{Found, clear, complete, filled, found, merge, swap};
 use super::server::Resources;
 use super::table::{Mark, Target, VectorType, Vectors};
@@ -29,6 +30,8 @@ pub struct Request {
     pub stored: Option<VectorType>,
     /// Made for the number of rows.
     pub index: Box<dyn Fn(u64) -> Index>,
+    /// Whether one that is there has to have these very parameters.
+    pub is_index_exact: bool,
     /// What an index may use to be built, in bytes.
     pub memory: Option<u64>,
     pub workers: Option<usize>,
@@ -60,6 +63,7 @@ pub struct Plan<'a> {
     pub vectors: Vectors,
     pub action: Action,
     pub estimate: Estimate,
+    is_index_exact: bool,
     /// Digest of what the table is to hold.
     identity: String,
     /// What it holds already, where nothing is to be done.
@@ -75,6 +79,8 @@ pub struct Filled {
     pub upserted: Option<u64>,
     /// Items of the file without a vector; none where a load was gone on with.
     pub failed: Option<u64>,
+    /// The indexes over vectors that the table has.
+    pub indexes: Vec<String>,
 }
 
 /// The steps that take their time.
@@ -125,7 +131,14 @@ impl<'a> Plan<'a> {
         if let Some(there) = there.filter(|there| action == Action::Upsert && *there != vectors) {
             return Err(of_other_type(&target, there, vectors));
         }
-        Ok(Self { source, target, vectors, action, estimate, identity, mark })
+        match action {
+            Action::Swap => check_swap(session, &target)?,
+            Action::Upsert => check_upsert(session, &target)?,
+            Action::Nothing => {}
+        }
+        check_function(session, &target)?;
+        let is_index_exact = request.is_index_exact;
+        Ok(Self { source, target, vectors, action, estimate, is_index_exact, identity, mark })
     }
 
     /// Does it. Whoever reads the table sees the old rows until all new ones are there, with their indexes.
@@ -138,10 +151,12 @@ impl<'a> Plan<'a> {
         connections: usize,
         hear: &(dyn Fn(Step, u64, u64) + Sync),
     ) -> Result<Filled> {
-        let filled = match (self.action, &self.mark) {
+        let mut filled = match (self.action, &self.mark) {
             (Action::Nothing, Some(mark)) => {
+                // What a load left that was killed, or refused in its last step.
+                clear(&mut database.session, &self.target.in_schema(STAGING))?;
                 self.build(database, &self.target, hear)?;
-                Filled { mark: mark.clone(), upserted: None, failed: None }
+                Filled { mark: mark.clone(), upserted: None, failed: None, indexes: Vec::new() }
             }
             _ => self.fill(database, connections, hear)?,
         };
@@ -150,6 +165,7 @@ impl<'a> Plan<'a> {
             let pgvector = database.resources.pgvector;
             add_function(&mut database.session, &self.target, self.vectors, views_max, pgvector)?;
         }
+        filled.indexes = index::there(&mut database.session, &self.target)?;
         Ok(filled)
     }
 
@@ -174,7 +190,7 @@ impl<'a> Plan<'a> {
         let (mark, failed) = self.stage(database, &staging, connections, hear)?;
         let upserted = if self.action == Action::Upsert {
             complete(&mut database.session, &self.target)?;
-            let n = merge(&mut database.session, &self.target)?;
+            let n = merge(&mut database.session, &self.target, &self.columns())?;
             index::analyze(&mut database.session, &self.target)?;
             self.build(database, &self.target, hear)?;
             Some(n)
@@ -185,7 +201,7 @@ impl<'a> Plan<'a> {
             None
         };
         clear(&mut database.session, &staging)?;
-        Ok(Filled { mark, upserted, failed })
+        Ok(Filled { mark, upserted, failed, indexes: Vec::new() })
     }
 
     /// Fills the staging table, unless an earlier load did; what it holds, and how many items failed.
@@ -217,18 +233,29 @@ impl<'a> Plan<'a> {
         Ok((counts.mark(self.identity.clone()), Some(counts.failed)))
     }
 
+    /// The columns of vectors that the file has a group for.
+    fn columns(&self) -> Vec<&'static str> {
+        let groups = self.source.layout.vectors.iter().zip(&self.source.readers);
+        groups.filter(|(_, reader)| reader.is_some()).map(|((name, _), _)| *name).collect()
+    }
+
     fn build(
         &self,
         database: &mut Database<'_>,
         table: &Target,
         hear: &(dyn Fn(Step, u64, u64) + Sync),
     ) -> Result<()> {
-        let groups = self.source.layout.vectors.iter().zip(&self.source.readers);
-        let columns: Vec<&str> =
-            groups.filter(|(_, reader)| reader.is_some()).map(|((name, _), _)| *name).collect();
         let at = (database.server, database.name);
         let blocks: Progress<'_> = &|done, all| hear(Step::Index, done, all);
-        index::build(&mut database.session, at, table, &columns, &self.estimate, blocks)
+        index::build(
+            &mut database.session,
+            at,
+            table,
+            &self.columns(),
+            &self.estimate,
+            self.is_index_exact,
+            blocks,
+        )
     }
 }
 

@@ -53,7 +53,8 @@ impl Index {
 }
 
 /// Builds the indexes that a table lacks: of its flags, and of each column of vectors in `columns`; `progress` hears
-/// of blocks or rows of the one that is being built. One that is there stays if it is of the kind that is wanted.
+/// of blocks or rows of the one that is being built. One that is there stays if it is of the kind that is wanted, or
+/// with its parameters too (`is_exact`).
 ///
 /// # Errors
 /// What the server says.
@@ -63,6 +64,7 @@ pub fn build(
     target: &Target,
     columns: &[&str],
     estimate: &Estimate,
+    is_exact: bool,
     progress: Progress<'_>,
 ) -> Result<()> {
     let vectors = columns.iter().map(|column| {
@@ -76,9 +78,13 @@ pub fn build(
         index: Index::None,
     };
     for wanted in std::iter::once(flags).chain(vectors) {
-        let (Some(method), with) = wanted.method() else { continue };
-        let there = method_of(session, target, &wanted.name)?;
-        if there.as_deref() == Some(method) {
+        let Some(Method { name: method, with, shown }) = wanted.method() else { continue };
+        let there = definition(session, target, &wanted.name)?;
+        let is_wanted = |there: &str| {
+            there.contains(&format!("USING {method} ({})", wanted.on))
+                && (!is_exact || there.ends_with(&shown))
+        };
+        if there.as_deref().is_some_and(is_wanted) {
             continue;
         }
         let create = |name: &str| {
@@ -113,7 +119,8 @@ fn build_one(
     let table = target.sql();
     session.run(&what, &settings(estimate, &table))?;
     let pid = session.value::<i32>(&what, "SELECT pg_backend_pid()")?.unwrap_or_default();
-    let watcher = open(server, database)?;
+    // Where it gets no connection of its own, there is no progress to be seen.
+    let watcher = open(server, database).ok();
     let built = watched(watcher, pid, progress, || session.run(&what, sql));
     session.run(&what, &format!("ALTER TABLE {table} RESET (parallel_workers)"))?;
     built.map(|_| ())
@@ -136,18 +143,45 @@ struct Wanted {
     index: Index,
 }
 
+/// How an index is stored.
+struct Method {
+    name: &'static str,
+    /// Its parameters, as they are said, and as PostgreSQL shows them.
+    with: String,
+    shown: String,
+}
+
 impl Wanted {
-    /// How it is stored, and with what; none where searches are to go through all rows.
-    fn method(&self) -> (Option<&'static str>, String) {
+    /// None where searches are to go through all rows.
+    fn method(&self) -> Option<Method> {
+        let method = |name, with: String, shown: String| Some(Method { name, with, shown });
         match self.index {
-            Index::Hnsw { m, ef_construction } => {
-                (Some("hnsw"), format!(" WITH (m = {m}, ef_construction = {ef_construction})"))
+            Index::Hnsw { m, ef_construction: ef } => method(
+                "hnsw",
+                format!(" WITH (m = {m}, ef_construction = {ef})"),
+                format!(" WITH (m='{m}', ef_construction='{ef}')"),
+            ),
+            Index::IvfFlat { lists } => {
+                method("ivfflat", format!(" WITH (lists = {lists})"), format!(" WITH (lists='{lists}')"))
             }
-            Index::IvfFlat { lists } => (Some("ivfflat"), format!(" WITH (lists = {lists})")),
-            Index::None if self.on == "is_high_quality" => (Some("btree"), String::new()),
-            Index::None => (None, String::new()),
+            Index::None if self.on == "is_high_quality" => method("btree", String::new(), String::new()),
+            Index::None => None,
         }
     }
+}
+
+/// The indexes over vectors that a table has under our names, as PostgreSQL describes them.
+///
+/// # Errors
+/// A failed query.
+pub fn there(session: &mut Session, target: &Target) -> Result<Vec<String>> {
+    let mut there = Vec::new();
+    for (column, _) in target.layout.vectors {
+        let definition = definition(session, target, &target.layout.index_name(column))?;
+        let after = |text: String| text.split_once(" USING ").map(|(_, how)| how.to_owned());
+        there.extend(definition.and_then(after));
+    }
+    Ok(there)
 }
 
 fn settings(estimate: &Estimate, table: &str) -> String {
@@ -161,19 +195,20 @@ fn settings(estimate: &Estimate, table: &str) -> String {
     )
 }
 
-/// How the index of this name is stored; none where there is no such index, or one that was not finished.
-fn method_of(session: &mut Session, target: &Target, name: &str) -> Result<Option<String>> {
+/// What the table's index of this name is; none where there is none, or one that was not finished.
+fn definition(session: &mut Session, target: &Target, name: &str) -> Result<Option<String>> {
     let sql = format!(
-        "SELECT m.amname::text FROM pg_class c JOIN pg_am m ON m.oid = c.relam JOIN pg_index i ON i.indexrelid = c.oid \
-         WHERE c.oid = to_regclass({}) AND i.indisvalid",
-        literal(&target.name_of(name))
+        "SELECT pg_get_indexdef(indexrelid) FROM pg_index \
+         WHERE indexrelid = to_regclass({}) AND indrelid = to_regclass({}) AND indisvalid",
+        literal(&target.name_of(name)),
+        literal(&target.sql())
     );
     session.value("to look for an index", &sql)
 }
 
 /// Does `work`, and asks meanwhile how far it is.
 fn watched<T>(
-    mut watcher: Session,
+    mut watcher: Option<Session>,
     pid: i32,
     progress: Progress<'_>,
     work: impl FnOnce() -> Result<T>,
@@ -182,7 +217,7 @@ fn watched<T>(
     thread::scope(|scope| {
         let look = || {
             while !is_done.load(Ordering::Relaxed) {
-                if let Some((done, all)) = how_far(&mut watcher, pid) {
+                if let Some((done, all)) = watcher.as_mut().and_then(|watcher| how_far(watcher, pid)) {
                     progress(done, all);
                 }
                 thread::park_timeout(LOOK_EVERY);

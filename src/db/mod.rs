@@ -18,6 +18,7 @@ mod fill;
 mod index;
 mod load;
 mod nearest;
+mod preflight;
 mod prepare;
 mod publish;
 mod row;
@@ -31,7 +32,7 @@ pub use estimate::Estimate;
 pub use fill::{Action, Database, Existing, Filled, Plan, Request, Step};
 pub use index::Index;
 pub use nearest::{NearAsset, search, set_defaults};
-pub use prepare::{open, prepare};
+pub use prepare::{look, open, prepare};
 pub use server::Resources;
 pub use table::{Layout, Target, VectorType, layout_of};
 

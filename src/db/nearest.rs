@@ -9,7 +9,7 @@ use sqlx::Row;
 use super::index::Index;
 use super::row::cut;
 use super::table::{Target, VectorType, Vectors};
-use super::{Session, quoted};
+use super::{Session, literal, quoted};
 use crate::error::{Context, Error, Exit, Result};
 use crate::store::QueryVectors;
 
@@ -27,33 +27,48 @@ pub struct NearAsset {
     pub score: f32,
 }
 
-/// Sets what new sessions of a database begin with: enough candidates for the service's queries, and scans that go on
-/// until they have found as many as were asked for.
+/// What `nearest_assets` returns, as PostgreSQL writes it.
+pub const RESULT: &str =
+    "TABLE(asset_id character varying, viewpoint_idx integer, similarity double precision)";
+
+/// Sets what new sessions of a database begin with, where it does not say so itself: enough candidates for the
+/// service's queries, and scans that go on until they have found as many as were asked for. (Those of IVFFlat could go
+/// on only out of order.) `indexes` are those of its tables.
 ///
 /// # Errors
 /// The role is not the database's owner.
-pub fn set_defaults(session: &mut Session, database: &str, index: Index, pgvector: (u32, u32)) -> Result<()> {
-    let database = quoted(database);
-    let mut settings = match index {
-        Index::None => return Ok(()),
-        Index::Hnsw { .. } => vec![format!("hnsw.ef_search = {EF_SEARCH}")],
-        Index::IvfFlat { lists } => {
-            vec![format!(
-                "ivfflat.probes = {}",
-                f64::from(lists).sqrt().ceil().max(10.0).min(f64::from(lists))
-            )]
-        }
-    };
-    if pgvector >= (0, 8) {
-        settings.push(match index {
-            Index::IvfFlat { .. } => "ivfflat.iterative_scan = relaxed_order".to_owned(),
-            _ => "hnsw.iterative_scan = strict_order".to_owned(),
-        });
+pub fn set_defaults(
+    session: &mut Session,
+    database: &str,
+    indexes: &[Index],
+    pgvector: (u32, u32),
+) -> Result<()> {
+    let what = "to set the database's defaults for searches";
+    let mut settings = Vec::new();
+    let lists = indexes
+        .iter()
+        .filter_map(|index| if let Index::IvfFlat { lists } = index { Some(*lists) } else { None });
+    if let Some(lists) = lists.max() {
+        let probes = f64::from(lists).sqrt().ceil().max(10.0).min(f64::from(lists));
+        settings.push(("ivfflat.probes", probes.to_string()));
     }
-    // A session knows these settings once it has used the extension.
-    let alter = settings.iter().map(|setting| format!("ALTER DATABASE {database} SET {setting}"));
-    let sql: Vec<String> = std::iter::once("SELECT '[1]'::vector".to_owned()).chain(alter).collect();
-    session.run("to set the database's defaults for searches", &sql.join("; "))?;
+    if indexes.iter().any(|index| matches!(index, Index::Hnsw { .. })) {
+        settings.push(("hnsw.ef_search", EF_SEARCH.to_string()));
+        if pgvector >= (0, 8) {
+            settings.push(("hnsw.iterative_scan", "strict_order".to_owned()));
+        }
+    }
+    let there = "SELECT array_to_string(setconfig, ' ') FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase \
+                 WHERE setrole = 0 AND datname = current_database()";
+    let there: String = session.value(what, there)?.unwrap_or_default();
+    let database = quoted(database);
+    let missing = settings.iter().filter(|(name, _)| !there.contains(&format!("{name}=")));
+    let alter: Vec<String> =
+        missing.map(|(name, value)| format!("ALTER DATABASE {database} SET {name} = {value}")).collect();
+    if !alter.is_empty() {
+        // A session knows these settings once it has used the extension.
+        session.run(what, &format!("SELECT '[1]'::vector; {}", alter.join("; ")))?;
+    }
     Ok(())
 }
 
@@ -72,23 +87,19 @@ pub fn add_function(
 ) -> Result<()> {
     let what = "to make the function nearest_assets";
     let view = if target.layout.has_views { "viewpoint_idx" } else { "NULL::integer" };
-    let iterative = if pgvector >= (0, 8) {
-        "SET hnsw.iterative_scan = strict_order SET hnsw.max_scan_tuples = 2147483647 "
+    // Before 0.8 a scan gives its candidates and no more: as many as it can hold, for the views that they are of.
+    let (iterative, wanted) = if pgvector >= (0, 8) {
+        ("SET hnsw.iterative_scan = strict_order SET hnsw.max_scan_tuples = 2147483647 ", "k".to_owned())
     } else {
-        ""
+        ("", format!("k::bigint * {views_max}"))
     };
-    let (table, schema) = (target.sql(), quoted(&target.schema));
-    let sql = format!(
-        "SELECT '[1]'::vector; \
-         CREATE OR REPLACE FUNCTION {schema}.nearest_assets(query vector, k integer DEFAULT 10) \
-         RETURNS TABLE (asset_id varchar, viewpoint_idx integer, similarity double precision) \
-         LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET hnsw.ef_search = {EF_SEARCH} {iterative}AS $function$ \
-         DECLARE near record; seen varchar[] := '{{}}'; \
+    let body = format!(
+        "DECLARE near record; seen varchar[] := '{{}}'; \
          BEGIN \
-         PERFORM set_config('hnsw.ef_search', greatest({EF_SEARCH}, least(k, {EF_SEARCH_MAX}))::text, true); \
-         FOR near IN EXECUTE format('SELECT t.asset_id AS id, {view} AS view, t.%2$I <=> $1 AS distance \
-         FROM {table} t WHERE t.%2$I IS NOT NULL ORDER BY t.%2$I <=> $1 LIMIT %1$s', \
-         greatest(k, 0)::bigint * {views_max}, 'embedding') USING query::{vectors} \
+         PERFORM set_config('hnsw.ef_search', greatest({EF_SEARCH}, least({wanted}, {EF_SEARCH_MAX}))::text, true); \
+         FOR near IN EXECUTE format('SELECT t.asset_id AS id, {view} AS view, t.embedding <=> $1 AS distance \
+         FROM %s t WHERE t.embedding IS NOT NULL ORDER BY t.embedding <=> $1 LIMIT %s', \
+         {table}, greatest(k, 0)::bigint * {views_max}) USING query::{vectors} \
          LOOP \
          CONTINUE WHEN near.id = ANY (seen); \
          seen := seen || near.id::varchar; \
@@ -96,7 +107,14 @@ pub fn add_function(
          RETURN NEXT; \
          EXIT WHEN cardinality(seen) >= k; \
          END LOOP; \
-         END $function$"
+         END",
+        table = literal(&target.sql()),
+    );
+    let sql = format!(
+        "SELECT '[1]'::vector; CREATE OR REPLACE FUNCTION {}(query vector, k integer DEFAULT 10) RETURNS {RESULT} \
+         LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET hnsw.ef_search = {EF_SEARCH} {iterative}AS {}",
+        target.name_of("nearest_assets"),
+        literal(&body)
     );
     session.run(what, &sql)?;
     Ok(())
@@ -142,7 +160,7 @@ pub fn search(
                 vector.len()
             )));
         }
-        let vector = cut(&vector.to_vec(), vectors.dim);
+        let Some(vector) = cut(&vector.to_vec(), vectors.dim) else { return Ok(Vec::new()) };
         let limit = k.min(i32::MAX as usize) as i32;
         let query = sqlx::query(&sql);
         let query = if *column == "embedding" || vectors.stored == VectorType::Vector {

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use super::{Server, Session, quoted};
 use crate::error::{Error, Result};
 
+/// What to do where the server has no pgvector.
+pub const INSTALL: &str = "install pgvector for this server's version: the package postgresql-NN-pgvector, the image \
+                           pgvector/pgvector, or https://github.com/pgvector/pgvector";
+
 /// Databases from which another one can be made, where the connection names none.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
 /// How long another load may hold the database: a session whose program was killed is gone by then.
@@ -26,9 +30,10 @@ pub fn prepare(server: &Server, database: &str) -> Result<Session> {
         }
         Err(refusal) => return Err(refusal.error),
     };
+    check_encoding(&mut session, database)?;
+    lock(&mut session, database)?;
     create_extension(&mut session)?;
     use_extension(&mut session)?;
-    lock(&mut session, database)?;
     Ok(session)
 }
 
@@ -45,24 +50,65 @@ pub fn open(server: &Server, database: &str) -> Result<Session> {
     Ok(session)
 }
 
+/// Connects to look at a database that may be missing, and changes nothing: where it is, to another one, in which no
+/// table of ours is seen.
+///
+/// # Errors
+/// No connection.
+pub fn look(server: &Server, database: &str) -> Result<Session> {
+    match server.connect(database) {
+        Ok(mut session) => {
+            // Without the extension there is no table of ours either.
+            let _ = use_extension(&mut session);
+            Ok(session)
+        }
+        Err(refusal) if refusal.no_database => {
+            let mut session = connect_elsewhere(server, database)?;
+            session.run("to look at the server", "SET search_path = pg_catalog")?;
+            Ok(session)
+        }
+        Err(refusal) => Err(refusal.error),
+    }
+}
+
 fn create(server: &Server, database: &str) -> Result<()> {
+    let mut session = connect_elsewhere(server, database)?;
+    let what = format!("cannot create the database '{database}' on {server}");
+    match session.run(&what, &format!("CREATE DATABASE {}", quoted(database))) {
+        // Another load was faster.
+        Err(error) if ["[42P04]", "[23505]"].iter().any(|code| error.message.ends_with(code)) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Connects to a database that is there for certain, or else to the one that the connection names.
+fn connect_elsewhere(server: &Server, database: &str) -> Result<Session> {
     let own = server.database().filter(|own| *own != database);
     let mut refused = None;
     for from in own.into_iter().chain(MAINTENANCE) {
         match server.connect(from) {
-            Ok(mut session) => {
-                let what = format!("cannot create the database '{database}' on {server}");
-                let created = session.run(&what, &format!("CREATE DATABASE {}", quoted(database)));
-                // Another load may have been faster.
-                return match created {
-                    Err(error) if error.message.ends_with("[42P04]") => Ok(()),
-                    other => other.map(|_| ()),
-                };
-            }
+            Ok(session) => return Ok(session),
             Err(refusal) => refused = Some(refusal.error),
         }
     }
     Err(refused.unwrap_or_else(|| Error::new(format!("{server} has no database to make another from"))))
+}
+
+/// Ids are UTF-8, in whatever language.
+fn check_encoding(session: &mut Session, database: &str) -> Result<()> {
+    let encoding: Option<String> =
+        session.value("to ask for the encoding", "SELECT current_setting('server_encoding')")?;
+    let encoding = encoding.unwrap_or_default();
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "the database '{database}' is of the encoding {encoding}, which cannot hold every id"
+    ))
+    .hint(format!(
+        "make it in UTF-8: CREATE DATABASE {} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+        quoted(database)
+    )))
 }
 
 /// A session's schemas: where tables are made, and where the extension's types are.
@@ -90,10 +136,7 @@ fn create_extension(session: &mut Session) -> Result<()> {
         if error.message.ends_with("[42501]") {
             error.hint("let a superuser do it once, in this database: CREATE EXTENSION vector")
         } else {
-            error.hint(
-                "install pgvector for this server's version: the package postgresql-NN-pgvector, the image \
-                 pgvector/pgvector, or https://github.com/pgvector/pgvector",
-            )
+            error.hint(INSTALL)
         }
     })
 }

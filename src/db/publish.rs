@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::preflight::make_empty;
 use super::table::{Mark, Target, Vectors};
 use super::{STAGING, Session, literal, quoted};
 use crate::error::Result;
@@ -51,6 +52,7 @@ pub fn found(session: &mut Session, target: &Target, source: &str) -> Result<Fou
 pub fn swap(session: &mut Session, target: &Target, mark: &Mark) -> Result<()> {
     let what = format!("to put the new table {} into place", target.layout.name);
     let staging = target.in_schema(STAGING);
+    make_empty(session, target)?;
     let kept = rights(session, target)?;
     let sql = format!(
         "DROP TABLE IF EXISTS {}; ALTER TABLE {} SET SCHEMA {}; {kept} {}",
@@ -78,46 +80,64 @@ fn rights(session: &mut Session, target: &Target) -> Result<String> {
     Ok(session.value("to read the table's rights", &sql)?.unwrap_or_default())
 }
 
-/// Puts the staging table's rows into the one that is read; how many were new or other.
+/// Puts the staging table's rows into the one that is read; how many were new, other or gone. Of its assets the views
+/// that the file does not have are removed. `columns` are those of vectors that the file has: others stay as they were.
 ///
 /// # Errors
 /// What the server says; nothing has changed then.
-pub fn merge(session: &mut Session, target: &Target) -> Result<u64> {
+pub fn merge(session: &mut Session, target: &Target, columns: &[&str]) -> Result<u64> {
+    let what = format!("to put the rows into the table {}", target.layout.name);
+    // What it was filled from is forgotten in the same transaction, as soon as it is no longer so.
+    let body = format!(
+        "DECLARE gone bigint := 0; changed bigint; BEGIN {} {}; GET DIAGNOSTICS changed = ROW_COUNT; \
+         IF changed + gone > 0 THEN {}; END IF; \
+         PERFORM set_config('hyperslab.changed', (changed + gone)::text, false); END",
+        removal(target),
+        upsert(target, columns),
+        target.mark_sql(None)
+    );
+    in_transaction(session, &what, &format!("DO {}", literal(&body)))?;
+    let changed: Option<i64> = session.value(&what, "SELECT current_setting('hyperslab.changed')::int8")?;
+    Ok(changed.unwrap_or_default() as u64)
+}
+
+/// Of a staged asset's views, those that are not staged.
+fn removal(target: &Target) -> String {
+    if !target.layout.has_views {
+        return String::new();
+    }
+    let staging = target.in_schema(STAGING).sql();
+    format!(
+        "DELETE FROM {} AS there WHERE asset_id IN (SELECT asset_id FROM {staging}) AND NOT EXISTS (SELECT 1 FROM \
+         {staging} AS staged WHERE staged.asset_id = there.asset_id AND staged.viewpoint_idx = there.viewpoint_idx); \
+         GET DIAGNOSTICS gone = ROW_COUNT;",
+        target.sql()
+    )
+}
+
+fn upsert(target: &Target, vectors: &[&str]) -> String {
     let layout = target.layout;
-    let what = format!("to put the rows into the table {}", layout.name);
-    // A row keeps its number.
-    let columns: Vec<&str> = layout.filled().into_iter().filter(|column| *column != "id").collect();
+    // A row keeps its number, and a language that the file does not have.
+    let of_others =
+        |column: &str| layout.vectors.iter().any(|(name, _)| *name == column) && !vectors.contains(&column);
+    let columns: Vec<&str> =
+        layout.filled().into_iter().filter(|column| *column != "id" && !of_others(column)).collect();
     let is_key = |column: &str| layout.key().split(", ").any(|key| key == column);
-    let changed: Vec<&str> = columns.iter().copied().filter(|column| !is_key(column)).collect();
-    let is_vector = |column: &str| layout.vectors.iter().any(|(name, _)| *name == column);
-    // A language that the file does not have stays as it was.
-    let new = |column: &str| {
-        if is_vector(column) && layout.vectors.len() > 1 {
-            format!("COALESCE(EXCLUDED.{column}, there.{column})")
-        } else {
-            format!("EXCLUDED.{column}")
-        }
+    let changed = columns.iter().filter(|column| !is_key(column));
+    let each = |form: &dyn Fn(&str) -> String| {
+        changed.clone().map(|column| form(column)).collect::<Vec<_>>().join(", ")
     };
-    let set: Vec<String> = changed.iter().map(|column| format!("{column} = {}", new(column))).collect();
-    let old: Vec<String> = changed.iter().map(|column| format!("there.{column}")).collect();
-    let next: Vec<String> = changed.iter().map(|column| new(column)).collect();
-    let sql = format!(
+    format!(
         "INSERT INTO {} AS there ({columns}) SELECT {columns} FROM {} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE \
          SET {} WHERE ({}) IS DISTINCT FROM ({})",
         target.sql(),
         target.in_schema(STAGING).sql(),
-        set.join(", "),
-        old.join(", "),
-        next.join(", "),
+        each(&|column| format!("{column} = EXCLUDED.{column}")),
+        each(&|column| format!("there.{column}")),
+        each(&|column| format!("EXCLUDED.{column}")),
         columns = columns.join(", "),
         key = layout.key(),
-    );
-    let n = in_transaction(session, &what, &sql)?;
-    if n > 0 {
-        // It is no longer what one source makes.
-        session.run(&what, &target.mark_sql(None))?;
-    }
-    Ok(n)
+    )
 }
 
 /// Runs statements in a transaction; none of them has an effect where one fails. A lock that somebody else holds is

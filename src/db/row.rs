@@ -62,9 +62,10 @@ impl<'a> RowWriter<'a> {
                     continue;
                 };
                 let found = walk.row(rows.start + view)?;
-                self.counts.failed += u64::from(found.vector.is_none());
                 row.num_images = found.num_images;
-                row.vectors.push(found.vector.map(|vector| cut(vector, self.source.dim)));
+                let vector = found.vector.and_then(|vector| cut(vector, self.source.dim));
+                self.counts.failed += u64::from(vector.is_none());
+                row.vectors.push(vector);
             }
             if !row.is_empty() {
                 take(view, &row)?;
@@ -159,14 +160,15 @@ fn int(n: u64) -> Result<i32> {
     })
 }
 
-/// The first `dim` components, normalised again where there are more; computed in double precision.
-pub fn cut(vector: &[f32], dim: usize) -> Vec<f32> {
+/// The first `dim` components, normalised again where there are more; computed in double precision. None where all of
+/// them are zero.
+pub fn cut(vector: &[f32], dim: usize) -> Option<Vec<f32>> {
     let kept = &vector[..dim.min(vector.len())];
     if kept.len() == vector.len() {
-        return kept.to_vec();
+        return Some(kept.to_vec());
     }
-    let norm = ArrayView1::from(kept).mapv(f64::from).mapv(|value| value * value).sum().sqrt();
-    kept.iter().map(|value| (f64::from(*value) / norm) as f32).collect()
+    let norm = ArrayView1::from(kept).mapv(|value| f64::from(value).powi(2)).sum().sqrt();
+    (norm > 0.0).then(|| kept.iter().map(|value| (f64::from(*value) / norm) as f32).collect())
 }
 
 #[cfg(test)]
@@ -191,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_cut_vector_has_length_one() {
-        assert_eq!(cut(&[3.0, 4.0, 12.0], 2), [0.6, 0.8]);
-        assert_eq!(cut(&[3.0, 4.0], 2), [3.0, 4.0]);
+        assert_eq!(cut(&[3.0, 4.0, 12.0], 2), Some(vec![0.6, 0.8]));
+        assert_eq!(cut(&[3.0, 4.0], 2), Some(vec![3.0, 4.0]));
+        assert_eq!(cut(&[0.0, 0.0, 1.0], 2), None);
         assert!(int(1 << 40).is_err());
     }
 }

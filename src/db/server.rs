@@ -1,7 +1,8 @@
 //! What the server's machine has to build an index with.
 
 use super::Session;
-use crate::error::Result;
+use super::prepare::INSTALL;
+use crate::error::{Error, Result};
 
 /// Memory and cores of the server's machine, and what its settings allow.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,11 @@ impl Resources {
             Ok(session.value::<i64>(what, &sql)?.unwrap_or_default() as u64)
         };
         let workers = "SELECT current_setting('max_worker_processes')::int8";
-        let version = "SELECT extversion::text FROM pg_extension WHERE extname = 'vector'";
+        let version = "SELECT coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'), \
+                       (SELECT default_version FROM pg_available_extensions WHERE name = 'vector'))";
+        let Some(version) = session.value::<String>(what, version)? else {
+            return Err(Error::new("the server has no extension vector (pgvector)").hint(INSTALL));
+        };
         Ok(Self {
             memory: memory(session),
             cores: file(session, "/proc/cpuinfo")
@@ -40,10 +45,7 @@ impl Resources {
             work_mem: setting(session, "maintenance_work_mem")?,
             cache: setting(session, "effective_cache_size")?,
             workers_max: session.value::<i64>(what, workers)?.unwrap_or_default() as usize,
-            pgvector: session
-                .value::<String>(what, version)?
-                .map(|text| version_of(&text))
-                .unwrap_or_default(),
+            pgvector: version_of(&version),
         })
     }
 }

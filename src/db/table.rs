@@ -95,6 +95,16 @@ impl Layout {
         format!("{}_{column}_idx", self.prefix())
     }
 
+    /// Names in its schema that come with the table.
+    pub fn own_names(&self) -> Vec<String> {
+        let mut names = vec![format!("{}_pkey", self.name), self.index_name("is_high_quality")];
+        names.extend(self.vectors.iter().map(|(column, _)| self.index_name(column)));
+        if self.has_views {
+            names.extend(["asset_id_viewpoint_idx_key", "id_seq"].map(|end| format!("{}_{end}", self.name)));
+        }
+        names
+    }
+
     /// Columns that are filled, in the order of their values on the wire.
     pub fn filled(&self) -> Vec<&'static str> {
         let mut columns = Vec::new();

@@ -104,6 +104,22 @@ fn two_loads_do_not_meet() {
     assert_eq!(postgres.says(TEXTS, SUM), expected);
 }
 
+#[test]
+fn loads_into_a_new_database_do_not_trip_over_each_other() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let (text, image) = (super::fixture("text_f32.h5"), super::fixture("image_f32.h5"));
+    let loads: Vec<_> = [&text, &image]
+        .map(|file| populate(&dir, &postgres, "siglip", &[file]).start())
+        .into_iter()
+        .collect();
+    for load in loads {
+        load.wait().exits(Exit::Success);
+    }
+    let sql = "SELECT count(*) FROM image_embeddings, (SELECT count(*) FROM text_embeddings) AS texts";
+    assert_ne!(postgres.says(TEXTS, sql), "0");
+}
+
 /// A server on a small disk, and a load that does not fit it; all in one namespace that ends with the script.
 const ON_A_FULL_DISK: &str = r#"
 mkdir "$DIR/disk" && mount -t tmpfs -o size=110m,mode=755 none "$DIR/disk"

@@ -211,14 +211,113 @@ fn a_lock_of_somebody_else_is_waited_for() {
 }
 
 #[test]
+fn an_upsert_removes_the_views_that_an_asset_no_longer_has() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let image = fixture("image_f32.h5");
+    fills(populate(&dir, &postgres, "siglip", &[&image]));
+    let more = "INSERT INTO image_embeddings (asset_id, viewpoint_idx, embedding) \
+                SELECT asset_id, 99, embedding FROM image_embeddings WHERE asset_id = '0/10005' AND viewpoint_idx = 1 \
+                UNION ALL (SELECT 'other', 99, embedding FROM image_embeddings LIMIT 1)";
+    postgres.says(TEXTS, more);
+    let told = fills(populate(&dir, &postgres, "siglip", &[&image]).args("--upsert --json --verify"));
+    assert!(told.stdout.contains(r#""upserted":1"#), "{told}");
+    let left = postgres.says(TEXTS, "SELECT asset_id FROM image_embeddings WHERE viewpoint_idx = 99");
+    assert_eq!(left, "other");
+}
+
+#[test]
+fn what_a_table_was_filled_from_is_forgotten_with_the_first_change() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let (first, later) = (captions(&dir.join("a.h5"), 20, 4, 1), captions(&dir.join("b.h5"), 20, 4, 2));
+    fills(populate(&dir, &postgres, "siglip", &[&first]));
+    fills(populate(&dir, &postgres, "siglip", &[&later]).arg("--upsert"));
+    let mark = "SELECT obj_description('text_embeddings'::regclass) IS NULL";
+    assert_eq!(postgres.says(TEXTS, mark), "t");
+    fills(populate(&dir, &postgres, "siglip", &[&first]).args("--replace --verify"));
+    assert_eq!(rows_in(&postgres, TEXTS, TEXT_SQL), rows_of(&first, None));
+}
+
+#[test]
+fn the_service_can_read_as_its_schema_grants() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    fills(populate(&dir, &postgres, "siglip", &[&fixture("text_f32.h5")]));
+    postgres.says("", "CREATE ROLE service");
+    postgres.says(TEXTS, "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO service");
+    fills(populate(&dir, &postgres, "siglip", &[&fixture("image_f32.h5")]));
+    let sql = "SET ROLE service; SELECT count(*) > 0 FROM image_embeddings";
+    assert_eq!(postgres.says(TEXTS, sql), "t");
+}
+
+#[test]
+fn an_odd_schema_is_a_schema() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    postgres.says("", "CREATE DATABASE odd");
+    postgres.says("odd", r#"CREATE SCHEMA "o'b$function$%s"; CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions"#);
+    postgres.says("odd", r#"ALTER DATABASE odd SET search_path = "o'b$function$%s""#);
+    let image = fixture("image_f32.h5");
+    fills(populate(&dir, &postgres, "siglip", &[&image]).args("--database odd --verify"));
+    let sql = "SET search_path = extensions; SELECT asset_id FROM \"o'b$function$%s\".nearest_assets(\
+               (SELECT embedding FROM \"o'b$function$%s\".image_embeddings WHERE asset_id = '0/10005' LIMIT 1), 1)";
+    assert_eq!(postgres.says("odd", sql), "0/10005");
+}
+
+#[test]
+fn what_would_fail_at_the_end_is_refused_at_the_beginning() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let (file, new) = (captions(&dir.join("a.h5"), 20, 4, 1), captions(&dir.join("b.h5"), 30, 4, 2));
+    fills(populate(&dir, &postgres, "siglip", &[&file]));
+    let refused = |way: &str, before: &str, why: &str, after: &str| {
+        postgres.says(TEXTS, before);
+        let told = populate(&dir, &postgres, "siglip", &[&new]).args(way).run().exits(Exit::Usage);
+        assert!(told.stderr.contains(why), "{told}");
+        postgres.says(TEXTS, after);
+    };
+    let table = "ALTER TABLE text_embeddings";
+    refused(
+        "--replace",
+        &format!("{table} ENABLE ROW LEVEL SECURITY"),
+        "row-level security",
+        &format!("{table} DISABLE ROW LEVEL SECURITY"),
+    );
+    refused("--replace", &format!("{table} ADD note text"), "the column note", &format!("{table} DROP note"));
+    refused(
+        "--replace",
+        "CREATE PUBLICATION p FOR TABLE text_embeddings",
+        "the publication p",
+        "DROP PUBLICATION p",
+    );
+    refused(
+        "--replace",
+        "CREATE FUNCTION nearest_assets(vector, integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "returns integer",
+        "DROP FUNCTION nearest_assets(vector, integer)",
+    );
+    refused(
+        "--upsert",
+        &format!("{table} DROP CONSTRAINT text_embeddings_pkey"),
+        "no unique key of asset_id",
+        "",
+    );
+    postgres.says(TEXTS, &format!("{table} ADD PRIMARY KEY (asset_id); {table} RENAME TO old"));
+    refused("", "", "text_embeddings_pkey of the table old", "");
+    postgres.says(TEXTS, "ALTER TABLE old RENAME TO text_embeddings");
+    fills(populate(&dir, &postgres, "siglip", &[&new]).arg("--replace"));
+}
+
+#[test]
 fn what_depends_on_a_table_is_not_thrown_away() {
     let Some(postgres) = Postgres::start() else { return };
     let dir = Dir::new();
     fills(populate(&dir, &postgres, "siglip", &[&captions(&dir.join("a.h5"), 10, 4, 1)]));
     postgres.says(TEXTS, "CREATE VIEW good AS SELECT * FROM text_embeddings WHERE is_high_quality");
     let new = captions(&dir.join("b.h5"), 20, 4, 2);
-    let refused = populate(&dir, &postgres, "siglip", &[&new]).arg("--replace").run().exits(Exit::Failure);
-    assert!(refused.stderr.contains("view good") && refused.stderr.contains("--upsert"), "{refused}");
+    let refused = populate(&dir, &postgres, "siglip", &[&new]).arg("--replace").run().exits(Exit::Usage);
+    assert!(refused.stderr.contains("the view good") && refused.stderr.contains("--upsert"), "{refused}");
     assert_eq!(postgres.says(TEXTS, "SELECT count(*) FROM text_embeddings"), "10");
     fills(populate(&dir, &postgres, "siglip", &[&new]).arg("--upsert"));
 }

@@ -103,6 +103,21 @@ fn nearest_assets_uses_the_index_and_names_each_asset_once() {
     assert_eq!(ids.len(), 100);
     let common = exact.lines().filter(|id| ids.contains(id)).count();
     assert!(common >= 95, "{common} of 100");
+    // The operator's own setting stays.
+    postgres.says(database, "ALTER DATABASE siglip_embeddings SET hnsw.ef_search = 800");
+    // By IVFFlat, too, the nearest comes first, by its nearest view.
+    fills(populate(&dir, &postgres, "siglip", &[&file]).args("--index ivfflat"));
+    assert_eq!(
+        postgres.says(database, "SELECT '[1]'::vector; SHOW hnsw.ef_search").lines().last(),
+        Some("800")
+    );
+    let ordered = format!(
+        "SELECT count(*), bool_and(similarity > 0.999999 OR asset_id <> 'a007'), \
+         bool_and(coalesce(before >= similarity, true)) FROM (SELECT *, lag(similarity) OVER () AS before \
+         FROM nearest_assets({query}, 50)) AS each"
+    );
+    assert_eq!(postgres.says(database, &ordered), "50|t|t");
+    fills(populate(&dir, &postgres, "siglip", &[&file]));
     // All assets can be had, and none.
     let n = |k: &str| postgres.says(database, &format!("SELECT count(*) FROM nearest_assets({query}, {k})"));
     assert_eq!([n("0"), n("100000")], ["0".to_owned(), assets.to_string()]);

@@ -48,6 +48,12 @@ fn indexes_are_used_by_the_services_queries() {
     let n = postgres
         .says(TEXTS, "SELECT count(*) FROM pg_indexes WHERE indexname = 'text_english_embedding_idx'");
     assert_eq!(n, "1", "an index that is missing is built, without a load");
+    let built =
+        "SELECT indexdef LIKE '%m=''9''%' FROM pg_indexes WHERE indexname = 'text_english_embedding_idx'";
+    fills(populate(&dir, &postgres, "siglip", &[&file]).args("--hnsw-m 9"));
+    assert_eq!(postgres.says(TEXTS, built), "t", "parameters that are asked for are had");
+    let told = fills(populate(&dir, &postgres, "siglip", &[&file]).args("--index none --json"));
+    assert!(told.stdout.contains("hnsw (english_embedding vector_cosine_ops) WITH (m='9'"), "{told}");
     // As the old populator left it: replaced by what suits the table.
     let old = "DROP INDEX text_english_embedding_idx; CREATE INDEX text_english_embedding_idx ON text_embeddings \
                USING ivfflat (english_embedding vector_cosine_ops) WITH (lists = 100); \
@@ -134,7 +140,8 @@ fn a_dry_run_says_what_it_takes_and_does_nothing() {
     let told = fills(populate(&dir, &postgres, "siglip", &[&file]).arg("--dry-run"));
     let says = ["1,000 rows of vector(64)", "HNSW (m 16", "second"];
     assert!(says.iter().all(|words| told.stderr.contains(words)), "{told}");
-    assert_eq!(postgres.says(TEXTS, "SELECT to_regclass('text_embeddings') IS NULL"), "t");
+    let databases = "SELECT count(*) FROM pg_database WHERE datname = 'siglip_embeddings'";
+    assert_eq!(postgres.says("", databases), "0");
     let told = fills(populate(&dir, &postgres, "siglip", &[&file]).args("--dry-run --index-memory 0.0001"));
     assert!(told.stderr.contains("warning: its graph wants"), "{told}");
 }

@@ -25,8 +25,8 @@ pub struct IndexArgs {
     #[arg(long, value_name = "GIB")]
     pub index_memory: Option<f64>,
     /// Processes of the server that help to build an index [default: its cores but one]
-    #[arg(long, value_name = "N")]
-    pub index_workers: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub index_workers: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,17 +42,17 @@ impl IndexArgs {
     /// # Errors
     /// It names the option.
     pub fn check(&self) -> Result<()> {
-        let refuse = |what: String| Err(Error::new(what).exit(Exit::Usage));
-        match (self.hnsw_m, self.hnsw_ef_construction, self.index_memory) {
-            (m, Some(ef), _) if ef < 2 * m.unwrap_or(16) => refuse(format!(
-                "--hnsw-ef-construction {ef}: at least twice the links (--hnsw-m {})",
-                m.unwrap_or(16)
-            )),
-            (_, _, Some(gib)) if !(gib > 0.0 && gib < 1e6) => {
-                refuse(format!("--index-memory {gib}: expected GiB above 0"))
+        match self.index_memory {
+            Some(gib) if !(gib > 0.0 && gib < 1e6) => {
+                Err(Error::new(format!("--index-memory {gib}: expected GiB above 0")).exit(Exit::Usage))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether more than the kind was typed.
+    pub fn has_parameters(&self) -> bool {
+        self.hnsw_m.is_some() || self.hnsw_ef_construction.is_some() || self.ivfflat_lists.is_some()
     }
 
     /// Bytes to build an index in, where they were typed.

@@ -101,7 +101,7 @@ fn as_object(database: &str, plan: &Plan<'_>, filled: &Filled, checked: Option<&
         "failed": filled.failed,
         "upserted": filled.upserted,
         "changed": plan.action != Action::Nothing && filled.upserted != Some(0),
-        "index": plan.estimate.index.describe(),
+        "indexes": filled.indexes,
         "verified_assets": checked.map(|checked| checked.assets),
     })
 }

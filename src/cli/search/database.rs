@@ -75,7 +75,7 @@ pub fn search(
 fn hit(reader: &Reader, rank: usize, asset: NearAsset) -> Result<Hit> {
     let NearAsset { asset_id, view, score } = asset;
     let rows = reader.find(&asset_id)?;
-    let row = rows.map(|rows| rows.start + view.unwrap_or(0)).filter(|row| *row < reader.n_rows());
+    let row = rows.and_then(|rows| rows.clone().nth(view.unwrap_or(0) as usize));
     Ok(Hit { rank, score, asset_id, row, view, caption: None })
 }
 
