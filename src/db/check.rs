@@ -135,8 +135,7 @@ impl Stored {
         };
         let is_equal = |(own, expected): (&Option<Vec<f32>>, &Option<Vec<f32>>)| match (own, expected) {
             (None, None) => true,
-            (Some(_), None) => false,
-            (None, Some(_)) => false,
+            (Some(_), None) | (None, Some(_)) => false,
             (Some(own), Some(expected)) => {
                 let expected = expected.iter().map(|value| as_stored(*value).to_bits());
                 own.iter().map(|value| value.to_bits()).eq(expected)
