@@ -19,6 +19,11 @@ pub fn start(level: &str, rank: Option<usize>) -> Result<()> {
             .hint("one of error, warn, info, debug")
             .exit(Exit::Usage)
     })?;
+    // It tells the values of parameters that it does not know, which may be passwords.
+    let filter = ["sqlx_core=off", "sqlx_postgres=off"]
+        .iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -6,6 +6,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
 use super::out::note;
@@ -63,11 +64,11 @@ pub struct PopulateArgs {
     #[command(flatten)]
     pub server: DatabaseArgs,
     /// Name of the database [default: siglip_embeddings or qwen_embeddings]
-    #[arg(long, value_name = "NAME", help_heading = "Database")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Database")]
     pub database: Option<String>,
     /// Connections that fill a table [default: as many as cores, at most 4]
-    #[arg(long, value_name = "N", value_parser = super::compute::at_least_one, help_heading = "Database")]
-    pub connections: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Database")]
+    pub connections: Option<u16>,
     #[command(flatten)]
     pub index: IndexArgs,
     /// Compare the tables with the files: numbers of rows and vectors, and a sample of 1,000 assets to the last bit
@@ -171,7 +172,7 @@ fn request(args: &PopulateArgs) -> Result<Request> {
         }),
         memory: index.memory(),
         workers: index.index_workers.map(usize::from),
-        connections: args.connections.unwrap_or_else(|| store::cores().min(CONNECTIONS_MAX)),
+        connections: args.connections.map_or_else(|| store::cores().min(CONNECTIONS_MAX), usize::from),
         is_index_exact: index.has_parameters(),
         index: Box::new(move |rows| index.of(rows)),
     })

@@ -294,6 +294,9 @@ fn find(
     let expected = in_file()?;
     let recalls: Vec<f64> =
         found.iter().zip(&expected).map(|(found, expected)| database::recall(found, expected)).collect();
+    if recalls.is_empty() {
+        return Ok(Vec::new());
+    }
     let mean = recalls.iter().sum::<f64>() / recalls.len().max(1) as f64;
     note(format_args!("recall of the file's nearest {}: {mean:.4}, {}", args.k, over(recalls.len())));
     Ok(found.into_iter().zip(recalls.into_iter().map(Some)).collect())

@@ -30,9 +30,25 @@ pub struct Checked {
 
 /// Counts the table's rows, and compares a sample of them with the file. `is_whole`: the table holds nothing else.
 ///
+/// A table that differs is no longer marked as filled: the next load looks at its rows.
+///
 /// # Errors
 /// Rows or vectors that are missing, too many or other ones, by name ([`Exit::Damaged`]); a failed query or read.
 pub fn check(
+    session: &mut Session,
+    target: &Target,
+    source: &Source,
+    mark: &Mark,
+    is_whole: bool,
+) -> Result<Checked> {
+    let checked = compare(session, target, source, mark, is_whole);
+    if checked.as_ref().is_err_and(|error| error.exit == Exit::Damaged) {
+        let _ = session.run("to forget what the table was filled from", &target.mark_sql(None));
+    }
+    checked
+}
+
+fn compare(
     session: &mut Session,
     target: &Target,
     source: &Source,

@@ -34,12 +34,12 @@ impl Server {
     /// # Errors
     /// What is no such URL; the message does not repeat it, since it may hold a password.
     pub fn new(url: Option<&str>) -> Result<Self> {
+        check_variables()?;
         // An empty one leaves all to the variables.
-        let url = url.unwrap_or("postgres://");
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(not_a_url("it does not begin with postgres://"));
-        }
-        Ok(Self { url: url.to_owned(), options: options(url)? })
+        let url = with_host(url.unwrap_or("postgres://"));
+        check_url(&url)?;
+        let options = options(&url)?;
+        Ok(Self { url, options })
     }
 
     /// Whether a URL has a password in it.
@@ -47,7 +47,7 @@ impl Server {
         let (_, after_scheme) = url.split_once("://").unwrap_or_default();
         // Whatever stands in it, also what should have been written as %2F.
         let user = after_scheme.rsplit_once('@').map_or("", |(user, _)| user);
-        user.contains(':') || url.contains("password=")
+        user.contains(':') || url.split_once('?').is_some_and(|(_, query)| query.contains("pas"))
     }
 
     /// The database that the URL or PGDATABASE names.
@@ -229,6 +229,71 @@ impl Drop for CopyIn<'_> {
     }
 }
 
+/// What a URL may say behind its `?`.
+const KEYS: [&str; 12] = [
+    "host",
+    "hostaddr",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "options",
+];
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// What would be ignored, or taken for something else, without a word.
+fn check_url(url: &str) -> Result<()> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(not_a_url("it does not begin with postgres://"));
+    }
+    if url.contains('#') {
+        return Err(not_a_url("it has a # in it"));
+    }
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let keys =
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(""));
+    match keys.into_iter().find(|key| !KEYS.contains(key)) {
+        Some(unknown) => Err(not_a_url(&format!("unknown parameter {unknown}; known: {}", KEYS.join(", ")))),
+        None => Ok(()),
+    }
+}
+
+/// Variables that sqlx would take for not set.
+fn check_variables() -> Result<()> {
+    let refuse = |name: &str, value: &str, expected: &str| {
+        Err(Error::new(format!("{name} is '{value}': expected {expected}")).exit(Exit::Usage))
+    };
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(port) = set("PGPORT").filter(|port| port.parse::<u16>().is_err()) {
+        return refuse("PGPORT", &port, "the number of a port");
+    }
+    match set("PGSSLMODE").filter(|mode| !SSL_MODES.contains(&mode.as_str())) {
+        Some(mode) => refuse("PGSSLMODE", &mode, &SSL_MODES.join(", ")),
+        None => Ok(()),
+    }
+}
+
+/// `postgres://user@/database?host=/socket`, as libpq takes it, in the form that URLs have: a user needs a host there.
+fn with_host(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let Some(user) = authority.strip_suffix('@') else { return url.to_owned() };
+    // In a query + is a space.
+    let user = user.replace('+', "%2B");
+    let user = match user.split_once(':') {
+        Some((user, password)) => format!("user={user}&password={password}"),
+        None => format!("user={user}"),
+    };
+    let sign = if rest.contains('?') { '&' } else { '?' };
+    format!("{scheme}://{rest}{sign}{user}")
+}
+
 fn options(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url).map_err(|error| not_a_url(&reason_of(&error)))?;
     let options = options.statement_cache_capacity(0).disable_statement_logging();
@@ -342,8 +407,23 @@ mod tests {
     }
 
     #[test]
+    fn a_user_needs_no_host() {
+        let url = with_host("postgres://me:a+b@/db?host=/run");
+        assert_eq!(url, "postgres:///db?host=/run&user=me&password=a%2Bb");
+        for same in ["postgres://me@host/db", "postgres:///db", "postgres://"] {
+            assert_eq!(with_host(same), same);
+        }
+    }
+
+    #[test]
     fn what_is_no_url_is_refused_without_repeating_it() {
-        for url in ["secret", "mysql://me:secret@host/db", "postgres://me:secret@host/db?sslmode=secret"] {
+        for url in [
+            "secret",
+            "mysql://me:secret@host/db",
+            "postgres://me:secret@host/db?sslmode=secret",
+            "postgres://me:secret@h/?sslpassword=me:secret",
+            "postgres://me:secret#@h/",
+        ] {
             let error = Server::new(Some(url)).unwrap_err();
             assert_eq!(error.exit, Exit::Usage);
             assert!(!error.to_string().contains("me:secret"), "{error}");

@@ -5,7 +5,7 @@ use super::estimate::Estimate;
 use super::index::{self, Index};
 use super::load::{Destination, load};
 use super::nearest::add_function;
-use super::preflight::{check_function, check_swap, check_upsert};
+use super::preflight::{check_function, check_swap, check_upsert, is_there};
 use super::publish::{Found, clear, complete, filled, found, merge, swap};
 use super::server::Resources;
 use super::table::{Mark, Target, VectorType, Vectors};
@@ -160,7 +160,8 @@ impl<'a> Plan<'a> {
             }
             _ => self.fill(database, connections, hear)?,
         };
-        if self.target.layout.vectors == [("embedding", "")] {
+        let has_function = self.action == Action::Nothing && is_there(&mut database.session, &self.target)?;
+        if self.target.layout.vectors == [("embedding", "")] && !has_function {
             let views_max = self.views_max(&mut database.session)?;
             let pgvector = database.resources.pgvector;
             add_function(&mut database.session, &self.target, self.vectors, views_max, pgvector)?;

@@ -112,7 +112,7 @@ pub fn add_function(
     );
     let sql = format!(
         "SELECT '[1]'::vector; CREATE OR REPLACE FUNCTION {}(query vector, k integer DEFAULT 10) RETURNS {RESULT} \
-         LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET hnsw.ef_search = {EF_SEARCH} {iterative}AS {}",
+         LANGUAGE plpgsql STABLE STRICT SET search_path FROM CURRENT SET hnsw.ef_search = {EF_SEARCH} {iterative}AS {}",
         target.name_of("nearest_assets"),
         literal(&body)
     );
@@ -136,50 +136,67 @@ pub fn search(
         return Err(Error::new(format!("the database has no table {name}"))
             .hint("`hyperslab populate` makes and fills it"));
     };
-    let ef = k.clamp(EF_SEARCH, EF_SEARCH_MAX);
-    let what = "to search in the database";
-    session.run(what, &format!("SELECT '[1]'::vector; SET hnsw.ef_search = {ef}"))?;
-    let (column, _) =
-        target.layout.vectors.get(column).ok_or_else(|| Error::new("no such column").exit(Exit::Bug))?;
-    let sql = if *column == "embedding" {
-        format!(
-            "SELECT asset_id::text, viewpoint_idx, similarity FROM {}.nearest_assets($1, $2)",
-            quoted(&target.schema)
-        )
-    } else {
-        format!(
-            "SELECT asset_id::text, NULL::integer, 1 - ({column} <=> $1) FROM {} WHERE {column} IS NOT NULL \
-             ORDER BY {column} <=> $1 LIMIT $2",
-            target.sql()
-        )
-    };
-    let one = |session: &mut Session, vector: ArrayView1<'_, f32>| -> Result<Vec<NearAsset>> {
-        if vector.len() < vectors.dim {
+    for len in queries.iter().flat_map(QueryVectors::vectors).map(|vector| vector.len()) {
+        if len < vectors.dim {
             return Err(Error::new(format!(
-                "{name} holds {vectors}, and the query has {} components: it was filled from another file",
-                vector.len()
+                "{name} holds {vectors}, and the query has {len} components: it was filled from another file"
             )));
         }
-        let Some(vector) = cut(&vector.to_vec(), vectors.dim) else { return Ok(Vec::new()) };
-        let limit = k.min(i32::MAX as usize) as i32;
+        if len > vectors.dim {
+            tracing::warn!("{name} holds {vectors}: of the query's {len} components the first are compared");
+            break;
+        }
+    }
+    let ef = k.clamp(EF_SEARCH, EF_SEARCH_MAX);
+    session.run(WHAT, &format!("SELECT '[1]'::vector; SET hnsw.ef_search = {ef}"))?;
+    let (column, _) =
+        target.layout.vectors.get(column).ok_or_else(|| Error::new("no such column").exit(Exit::Bug))?;
+    let asked = Asked { target, column, vectors, k };
+    let each = |query: &QueryVectors| {
+        let mut found = Vec::new();
+        for vector in query.vectors() {
+            found.extend(asked.nearest_to(session, &vector)?);
+        }
+        Ok(nearest(found, k))
+    };
+    queries.iter().map(each).collect()
+}
+
+const WHAT: &str = "to search in the database";
+
+/// Where is searched, and for how many.
+struct Asked<'a> {
+    target: &'a Target,
+    column: &'a str,
+    vectors: Vectors,
+    k: usize,
+}
+
+impl Asked<'_> {
+    fn nearest_to(&self, session: &mut Session, vector: &ArrayView1<'_, f32>) -> Result<Vec<NearAsset>> {
+        let Some(vector) = cut(&vector.to_vec(), self.vectors.dim) else { return Ok(Vec::new()) };
+        let column = self.column;
+        // Views are merged by the function, to which a query is of float32, always.
+        let is_merged = column == "embedding";
+        let sql = if is_merged {
+            let function = self.target.name_of("nearest_assets");
+            format!("SELECT asset_id::text, viewpoint_idx, similarity FROM {function}($1, $2)")
+        } else {
+            format!(
+                "SELECT asset_id::text, NULL::integer, 1 - ({column} <=> $1) FROM {} WHERE {column} IS NOT NULL \
+                 ORDER BY {column} <=> $1 LIMIT $2",
+                self.target.sql()
+            )
+        };
         let query = sqlx::query(&sql);
-        let query = if *column == "embedding" || vectors.stored == VectorType::Vector {
+        let query = if is_merged || self.vectors.stored == VectorType::Vector {
             query.bind(Vector::from(vector))
         } else {
             query.bind(HalfVector::from_f32_slice(&vector))
         };
-        session.rows(what, query.bind(limit))?.iter().map(near_asset).collect()
-    };
-    queries
-        .iter()
-        .map(|query| {
-            let mut found = Vec::new();
-            for vector in query.vectors() {
-                found.extend(one(session, vector)?);
-            }
-            Ok(nearest(found, k))
-        })
-        .collect()
+        let limit = self.k.min(i32::MAX as usize) as i32;
+        session.rows(WHAT, query.bind(limit))?.iter().map(near_asset).collect()
+    }
 }
 
 fn near_asset(row: &sqlx::postgres::PgRow) -> Result<NearAsset> {

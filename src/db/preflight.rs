@@ -68,7 +68,8 @@ fn check_names(session: &mut Session, target: &Target) -> Result<()> {
 /// It has no such key; a failed query.
 pub fn check_upsert(session: &mut Session, target: &Target) -> Result<()> {
     let sql = format!(
-        "SELECT count(*) FROM pg_index i WHERE i.indrelid = to_regclass({}) AND i.indisunique AND i.indpred IS NULL \
+        "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+         WHERE c.oid = to_regclass({}) AND c.relkind = 'r' AND i.indisunique AND i.indpred IS NULL \
          AND (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a WHERE a.attrelid = i.indrelid \
          AND a.attnum = ANY (i.indkey)) = {}",
         literal(&target.sql()),
@@ -78,9 +79,11 @@ pub fn check_upsert(session: &mut Session, target: &Target) -> Result<()> {
         return Ok(());
     }
     let (table, key) = (target.layout.name, target.layout.key());
-    Err(Error::new(format!("the table {table} has no unique key of {key}, by which rows are found again"))
-        .hint(format!("ALTER TABLE {table} ADD UNIQUE ({key}); or --replace makes the table anew"))
-        .exit(Exit::Usage))
+    Err(Error::new(format!(
+        "{table} is no plain table with a unique key of {key}, by which rows are found again"
+    ))
+    .hint(format!("ALTER TABLE {table} ADD UNIQUE ({key}); or --replace makes the table anew"))
+    .exit(Exit::Usage))
 }
 
 /// Refuses a function of our name and of another form, which could not be replaced.
@@ -101,6 +104,16 @@ pub fn check_function(session: &mut Session, target: &Target) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the function is there, of our form.
+///
+/// # Errors
+/// A failed query.
+pub fn is_there(session: &mut Session, target: &Target) -> Result<bool> {
+    let name = literal(&format!("{}(vector, integer)", target.name_of("nearest_assets")));
+    let sql = format!("SELECT to_regprocedure({name}) IS NOT NULL");
+    Ok(session.value("to look for the function nearest_assets", &sql)? == Some(true))
 }
 
 /// Makes an empty table where there is none, so that it gets what the schema gives to new tables: the rights in it go

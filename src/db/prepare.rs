@@ -135,8 +135,10 @@ fn create_extension(session: &mut Session) -> Result<()> {
     session.run(what, "CREATE EXTENSION IF NOT EXISTS vector").map(|_| ()).map_err(|error| {
         if error.message.ends_with("[42501]") {
             error.hint("let a superuser do it once, in this database: CREATE EXTENSION vector")
-        } else {
+        } else if error.message.contains("vector.control") || error.message.contains("not available") {
             error.hint(INSTALL)
+        } else {
+            error
         }
     })
 }

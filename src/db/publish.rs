@@ -190,6 +190,10 @@ pub fn complete(session: &mut Session, target: &Target) -> Result<()> {
 /// A failed statement.
 pub fn clear(session: &mut Session, staging: &Target) -> Result<()> {
     let what = "to remove the staging table";
+    let is_there = format!("SELECT to_regnamespace({}) IS NOT NULL", literal(STAGING));
+    if session.value::<bool>(what, &is_there)? != Some(true) {
+        return Ok(());
+    }
     session.run(what, &format!("DROP TABLE IF EXISTS {}", staging.sql()))?;
     // One of another file may be there, to be gone on with.
     let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = {}", literal(STAGING));

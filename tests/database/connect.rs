@@ -77,6 +77,24 @@ fn a_password_is_seen_by_nobody() {
 }
 
 #[test]
+fn what_would_be_ignored_is_refused() {
+    let dir = Dir::new();
+    let refused = |url: &str, variable: (&str, &str), why: &str| {
+        let told = to(&dir, url).env(variable.0, variable.1).run().exits(Exit::Usage);
+        assert!(told.stderr.contains(why) && !told.stderr.contains("s3cr3t"), "{told}");
+    };
+    let none = ("PGUSER", "me");
+    refused("postgres://h/?pasword=s3cr3t", none, "unknown parameter pasword");
+    refused("postgres://h/?sslpassword=s3cr3t", none, "unknown parameter sslpassword");
+    refused("postgres://h/?sslmode=verify_full", none, "sslmode");
+    refused("postgres://me:s3cr3t#@h/", none, "#");
+    refused("postgres://h", ("PGSSLMODE", "verify_full"), "PGSSLMODE is 'verify_full'");
+    refused("postgres://h", ("PGPORT", "54x"), "PGPORT is '54x'");
+    to(&dir, "postgres://h").args("--connections 100000").run().exits(Exit::Usage);
+    to(&dir, "postgres://h").arg("--database").arg("").run().exits(Exit::Usage);
+}
+
+#[test]
 fn a_wrong_password_is_refused_and_a_right_one_not_told() {
     let Some(postgres) = Postgres::start() else { return };
     let dir = Dir::new();

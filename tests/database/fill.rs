@@ -300,7 +300,7 @@ fn what_would_fail_at_the_end_is_refused_at_the_beginning() {
     refused(
         "--upsert",
         &format!("{table} DROP CONSTRAINT text_embeddings_pkey"),
-        "no unique key of asset_id",
+        "no plain table with a unique key of asset_id",
         "",
     );
     postgres.says(TEXTS, &format!("{table} ADD PRIMARY KEY (asset_id); {table} RENAME TO old"));
@@ -333,6 +333,7 @@ fn a_table_that_was_changed_by_others_fails_the_check() {
         .says(TEXTS, "UPDATE text_embeddings SET english_embedding = '[1,0,0,0]' WHERE asset_id = 'a000007'");
     let differs = load().run().exits(Exit::Damaged);
     assert!(differs.stderr.contains("a000007") && differs.stderr.contains("in 1 of the rows"), "{differs}");
+    fills(load().arg("--replace"));
     postgres.says(TEXTS, "DELETE FROM text_embeddings WHERE asset_id = 'a000007'");
     let refused = load().run().exits(Exit::Usage);
     assert!(refused.stderr.contains("has 49 rows"), "{refused}");

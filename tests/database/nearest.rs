@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::server::Postgres;
 use super::{fills, fixture, new_file, populate, write};
-use crate::util::Dir;
+use crate::util::{Dir, repository};
 
 fn hits(stdout: &str) -> Vec<Vec<(String, Option<u64>, f64)>> {
     let line = |line: &str| -> Vec<(String, Option<u64>, f64)> {
@@ -124,6 +124,45 @@ fn nearest_assets_uses_the_index_and_names_each_asset_once() {
 }
 
 #[test]
+fn from_the_sample_to_a_question_in_sql() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let job = dir.hyperslab(["embed", "siglip", "--device", "cpu", "--output-dir", "out", "--model"]);
+    let job = job.arg(repository("sample/model")).arg("--captions").arg(repository("sample/captions.json"));
+    fills(job.arg("--renders").arg(repository("sample/renders")).ranks(2));
+    fills(postgres.reached_by(dir.hyperslab(["populate", "siglip", "--output-dir", "out", "--verify"])));
+
+    let text = "a purple octopus with long legs";
+    let images = dir.join("out/siglip_image_embeddings.h5");
+    let model = repository("sample/model");
+    let search = || {
+        let run = dir.hyperslab([
+            "search",
+            images.to_str().unwrap(),
+            "--json",
+            "-k",
+            "3",
+            "--text",
+            text,
+            "--model",
+        ]);
+        run.arg(&model).args("--device cpu")
+    };
+    let in_file = fills(search());
+    let there = fills(postgres.reached_by(search()).args("--database-url --recall-check"));
+    let ids = |stdout: &str| hits(stdout)[0].iter().map(|hit| hit.0.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&there.stdout), ids(&in_file.stdout));
+    assert!(there.stderr.contains("recall of the file's nearest 3: 1.0000"), "{there}");
+
+    let encode = dir.hyperslab(["encode", "--like", images.to_str().unwrap(), "--device", "cpu", "--model"]);
+    let encoded = fills(encode.arg(&model).input(format!("{{\"id\": 1, \"text\": \"{text}\"}}\n")));
+    let encoded: Value = serde_json::from_str(&encoded.stdout).unwrap();
+    let sql = format!("SELECT asset_id FROM nearest_assets('{}', 3)", encoded["vector"]);
+    let asked: Vec<String> = postgres.says("siglip_embeddings", &sql).lines().map(str::to_owned).collect();
+    assert_eq!(asked, ids(&in_file.stdout));
+}
+
+#[test]
 fn a_database_without_the_file_is_named() {
     let Some(postgres) = Postgres::start() else { return };
     let dir = Dir::new();
@@ -140,4 +179,8 @@ fn a_database_without_the_file_is_named() {
     fills(populate(&dir, &postgres, "siglip", &[&fixture("image_f32.h5")]));
     let missing = search().run().exits(Exit::Failure);
     assert!(missing.stderr.contains("no table text_embeddings"), "{missing}");
+    let other = super::captions(&dir.join("other.h5"), 30, 8, 1);
+    fills(populate(&dir, &postgres, "siglip", &[&other]));
+    let strange = search().run().exits(Exit::Success);
+    assert!(strange.stderr.contains("has none of the assets that were found"), "{strange}");
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::Hit;
 use crate::cli::DatabaseArgs;
+use crate::cli::out::note;
 use crate::db::{self, NearAsset, Server, Target, layout_of};
 use crate::error::{Error, Exit, Result};
 use crate::store::{QueryVectors, Reader};
@@ -19,7 +21,7 @@ pub struct SearchDatabaseArgs {
     #[command(flatten)]
     pub server: DatabaseArgs,
     /// Name of the database [default: siglip_embeddings or qwen_embeddings]
-    #[arg(long, value_name = "NAME", requires = "database_url")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), requires = "database_url")]
     pub database: Option<String>,
     /// Search in the file too, and say how much of what it finds the database's index has found
     #[arg(long, requires = "database_url")]
@@ -65,10 +67,18 @@ pub fn search(
     let column = layout.vectors.iter().position(|(_, group)| *group == reader.group());
     let column = column.ok_or_else(|| Error::new("a group without a column").exit(Exit::Bug))?;
     let found = db::search(&mut session, &target, column, queries, k)?;
-    found
-        .into_iter()
-        .map(|assets| (1..).zip(assets).map(|(rank, asset)| hit(reader, rank, asset)).collect())
-        .collect()
+    let hits =
+        |assets: Vec<NearAsset>| (1..).zip(assets).map(|(rank, asset)| hit(reader, rank, asset)).collect();
+    let found: Vec<Vec<Hit>> = found.into_iter().map(hits).collect::<Result<_>>()?;
+    let is_strange =
+        found.iter().any(|hits| !hits.is_empty()) && found.iter().flatten().all(|hit| hit.row.is_none());
+    if is_strange {
+        note(format_args!(
+            "warning: {} has none of the assets that were found: the database was filled from another file",
+            reader.path().display()
+        ));
+    }
+    Ok(found)
 }
 
 /// A hit with its row in the file, if it is there: the database may have been filled from others, too.
