@@ -1,8 +1,9 @@
 //! One file into its table: what has to be done, and doing it.
 
+use super::build;
 use super::entries::Source;
 use super::estimate::Estimate;
-use super::index::{self, Index};
+use super::index::Index;
 use super::load::{Destination, load};
 use super::nearest::add_function;
 use super::preflight::{check_function, check_swap, check_upsert, is_there};
@@ -166,7 +167,7 @@ impl<'a> Plan<'a> {
             let pgvector = database.resources.pgvector;
             add_function(&mut database.session, &self.target, self.vectors, views_max, pgvector)?;
         }
-        filled.indexes = index::there(&mut database.session, &self.target)?;
+        filled.indexes = build::there(&mut database.session, &self.target)?;
         Ok(filled)
     }
 
@@ -192,12 +193,12 @@ impl<'a> Plan<'a> {
         let upserted = if self.action == Action::Upsert {
             complete(&mut database.session, &self.target)?;
             let n = merge(&mut database.session, &self.target, &self.columns())?;
-            index::analyze(&mut database.session, &self.target)?;
+            build::analyze(&mut database.session, &self.target)?;
             self.build(database, &self.target, hear)?;
             Some(n)
         } else {
             self.build(database, &staging, hear)?;
-            index::analyze(&mut database.session, &staging)?;
+            build::analyze(&mut database.session, &staging)?;
             swap(&mut database.session, &self.target, &mark)?;
             None
         };
@@ -248,7 +249,7 @@ impl<'a> Plan<'a> {
     ) -> Result<()> {
         let at = (database.server, database.name);
         let blocks: Progress<'_> = &|done, all| hear(Step::Index, done, all);
-        index::build(
+        build::build(
             &mut database.session,
             at,
             table,

@@ -10,6 +10,7 @@
 //! happens in the schema [`STAGING`]. What is complete there is marked with the source it came from, so that a load
 //! that was killed while indexes were being built goes on with them; a table that was being filled is filled anew.
 
+mod build;
 mod check;
 mod connect;
 mod entries;

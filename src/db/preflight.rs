@@ -2,7 +2,7 @@
 
 use super::nearest::RESULT;
 use super::table::Target;
-use super::{STAGING, Session, literal};
+use super::{Session, literal};
 use crate::error::{Error, Exit, Result};
 
 /// Refuses to put a new table in the place of one of which more would be lost than its rows, or whose names others
@@ -114,16 +114,4 @@ pub fn is_there(session: &mut Session, target: &Target) -> Result<bool> {
     let name = literal(&format!("{}(vector, integer)", target.name_of("nearest_assets")));
     let sql = format!("SELECT to_regprocedure({name}) IS NOT NULL");
     Ok(session.value("to look for the function nearest_assets", &sql)? == Some(true))
-}
-
-/// Makes an empty table where there is none, so that it gets what the schema gives to new tables: the rights in it go
-/// over to the one that takes its place.
-///
-/// # Errors
-/// A failed statement.
-pub fn make_empty(session: &mut Session, target: &Target) -> Result<()> {
-    let sql =
-        format!("CREATE TABLE IF NOT EXISTS {} (LIKE {})", target.sql(), target.in_schema(STAGING).sql());
-    session.run("to make the table", &sql)?;
-    Ok(())
 }

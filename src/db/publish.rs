@@ -3,7 +3,6 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::preflight::make_empty;
 use super::table::{Mark, Target, Vectors};
 use super::{STAGING, Session, literal, quoted};
 use crate::error::Result;
@@ -62,6 +61,15 @@ pub fn swap(session: &mut Session, target: &Target, mark: &Mark) -> Result<()> {
         target.mark_sql(Some(mark))
     );
     in_transaction(session, &what, &sql)?;
+    Ok(())
+}
+
+/// Makes an empty table where there is none, so that it gets what the schema gives to new tables: the rights in it go
+/// over to the one that takes its place.
+fn make_empty(session: &mut Session, target: &Target) -> Result<()> {
+    let sql =
+        format!("CREATE TABLE IF NOT EXISTS {} (LIKE {})", target.sql(), target.in_schema(STAGING).sql());
+    session.run("to make the table", &sql)?;
     Ok(())
 }
 
