@@ -5,6 +5,7 @@ mod progress;
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
@@ -13,7 +14,8 @@ use super::out::note;
 use super::settings::{ConfigFile, layer};
 use super::{DatabaseArgs, Family, OutputArgs};
 use crate::db::{
-    self, Database, Existing, Index, Plan, Request, Resources, Selection, Source, VectorType, layout_of,
+    self, Database, Existing, Expected, Index, Plan, Request, Resources, Selection, Source, VectorType,
+    layout_of,
 };
 use crate::error::{Error, Exit, Result};
 use crate::input::read_ids;
@@ -144,12 +146,12 @@ pub fn run(args: &PopulateArgs, config: Option<&Path>) -> Result<Exit> {
         let filled =
             plan.carry_out(&mut database, request.connections, &|step, n, all| steps.hear(step, n, all))?;
         steps.finish();
-        let is_whole = filled.upserted.is_none();
-        let checked = if args.verify {
-            Some(db::check(&mut database.session, &plan.target, plan.source, &filled.mark, is_whole)?)
-        } else {
-            None
-        };
+        let checked = args.verify.then(|| {
+            let (target, source, mark) = (&plan.target, plan.source, &filled.mark);
+            let is_whole = filled.upserted.is_none();
+            db::check(&mut database.session, &Expected { target, source, mark, is_whole })
+        });
+        let checked = checked.transpose()?;
         done.push((plan, filled, checked));
     }
     set_defaults(&mut database, &plans);
@@ -181,6 +183,7 @@ fn request(args: &PopulateArgs) -> Result<Request> {
 /// The files, opened, with the tables they go to.
 fn sources(args: &PopulateArgs, config: Option<&Path>) -> Result<Vec<Source>> {
     let family = args.family.name();
+    let selection = Arc::new(selection(args)?);
     let mut sources: Vec<Source> = Vec::new();
     for path in files(args, config)? {
         let reader = Reader::open_all(&path)?;
@@ -207,7 +210,7 @@ fn sources(args: &PopulateArgs, config: Option<&Path>) -> Result<Vec<Source>> {
             .hint("one after the other, the second with --upsert; or `hyperslab merge` them")
             .exit(Exit::Usage));
         }
-        sources.push(Source::open(&path, layout, selection(args)?, args.dim)?);
+        sources.push(Source::open(&path, layout, Arc::clone(&selection), args.dim)?);
     }
     Ok(sources)
 }

@@ -28,33 +28,30 @@ pub struct Checked {
     pub vectors: u64,
 }
 
-/// Counts the table's rows, and compares a sample of them with the file. `is_whole`: the table holds nothing else.
-///
-/// A table that differs is no longer marked as filled: the next load looks at its rows.
+/// What a table has to hold.
+pub struct Expected<'a> {
+    pub target: &'a Target,
+    pub source: &'a Source,
+    pub mark: &'a Mark,
+    /// Nothing else is in it.
+    pub is_whole: bool,
+}
+
+/// Counts the table's rows, and compares a sample of them with the file. A table that differs is no longer marked as
+/// filled: the next load looks at its rows.
 ///
 /// # Errors
 /// Rows or vectors that are missing, too many or other ones, by name ([`Exit::Damaged`]); a failed query or read.
-pub fn check(
-    session: &mut Session,
-    target: &Target,
-    source: &Source,
-    mark: &Mark,
-    is_whole: bool,
-) -> Result<Checked> {
-    let checked = compare(session, target, source, mark, is_whole);
+pub fn check(session: &mut Session, expected: &Expected<'_>) -> Result<Checked> {
+    let checked = compare(session, expected);
     if checked.as_ref().is_err_and(|error| error.exit == Exit::Damaged) {
-        let _ = session.run("to forget what the table was filled from", &target.mark_sql(None));
+        let _ = session.run("to forget what the table was filled from", &expected.target.mark_sql(None));
     }
     checked
 }
 
-fn compare(
-    session: &mut Session,
-    target: &Target,
-    source: &Source,
-    mark: &Mark,
-    is_whole: bool,
-) -> Result<Checked> {
+fn compare(session: &mut Session, expected: &Expected<'_>) -> Result<Checked> {
+    let &Expected { target, source, mark, is_whole } = expected;
     let what = format!("to check the table {}", target.layout.name);
     let Some(vectors) = target.vectors(session)? else {
         return Err(Error::new(format!("{what}: it is not there")));

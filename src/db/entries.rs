@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::iter::Peekable;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::table::{Layout, Mark, Vectors};
 use crate::error::{Error, Exit, Result};
@@ -45,7 +45,7 @@ pub struct Source {
     pub layout: &'static Layout,
     /// For each column of vectors the group it is filled from, where the file has it.
     pub readers: Vec<Option<Reader>>,
-    pub selection: Selection,
+    pub selection: Arc<Selection>,
     /// Components that are kept of each vector: all, or the first so many, normalised again.
     pub dim: usize,
 }
@@ -66,7 +66,7 @@ impl Source {
     pub fn open(
         path: &Path,
         layout: &'static Layout,
-        selection: Selection,
+        selection: Arc<Selection>,
         dim: Option<usize>,
     ) -> Result<Self> {
         let mut readers: Vec<Option<Reader>> = layout.vectors.iter().map(|_| None).collect();

@@ -6,7 +6,7 @@ use super::estimate::Estimate;
 use super::index::Index;
 use super::load::{Destination, load};
 use super::nearest::add_function;
-use super::preflight::{check_function, check_swap, check_upsert, is_there};
+use super::preflight::{check_swap, check_upsert, has_function};
 use super::publish::{Found, clear, complete, filled, found, merge, swap};
 use super::server::Resources;
 use super::table::{Mark, Target, VectorType, Vectors};
@@ -65,6 +65,7 @@ pub struct Plan<'a> {
     pub action: Action,
     pub estimate: Estimate,
     is_index_exact: bool,
+    has_function: bool,
     /// Digest of what the table is to hold.
     identity: String,
     /// What it holds already, where nothing is to be done.
@@ -137,9 +138,9 @@ impl<'a> Plan<'a> {
             Action::Upsert => check_upsert(session, &target)?,
             Action::Nothing => {}
         }
-        check_function(session, &target)?;
+        let has_function = has_function(session, &target)?;
         let is_index_exact = request.is_index_exact;
-        Ok(Self { source, target, vectors, action, estimate, is_index_exact, identity, mark })
+        Ok(Self { source, target, vectors, action, estimate, is_index_exact, has_function, identity, mark })
     }
 
     /// Does it. Whoever reads the table sees the old rows until all new ones are there, with their indexes.
@@ -161,8 +162,8 @@ impl<'a> Plan<'a> {
             }
             _ => self.fill(database, connections, hear)?,
         };
-        let has_function = self.action == Action::Nothing && is_there(&mut database.session, &self.target)?;
-        if self.target.layout.vectors == [("embedding", "")] && !has_function {
+        let is_done = self.action == Action::Nothing && self.has_function;
+        if self.target.layout.vectors == [("embedding", "")] && !is_done {
             let views_max = self.views_max(&mut database.session)?;
             let pgvector = database.resources.pgvector;
             add_function(&mut database.session, &self.target, self.vectors, views_max, pgvector)?;

@@ -26,7 +26,7 @@ mod row;
 mod server;
 mod table;
 
-pub use check::{Checked, check};
+pub use check::{Checked, Expected, check};
 pub use connect::{Server, Session};
 pub use entries::{Selection, Source};
 pub use estimate::Estimate;
@@ -35,7 +35,7 @@ pub use index::Index;
 pub use nearest::{NearAsset, search, set_defaults};
 pub use prepare::{look, open, prepare};
 pub use server::Resources;
-pub use table::{Layout, Target, VectorType, layout_of};
+pub use table::{Layout, Target, VectorType, family_of, layout_of};
 
 /// The schema in which tables are filled, which is gone afterwards.
 pub const STAGING: &str = "hyperslab_loading";

@@ -86,15 +86,14 @@ pub fn check_upsert(session: &mut Session, target: &Target) -> Result<()> {
     .exit(Exit::Usage))
 }
 
-/// Refuses a function of our name and of another form, which could not be replaced.
+/// Whether the function is there.
 ///
 /// # Errors
-/// It is there; a failed query.
-pub fn check_function(session: &mut Session, target: &Target) -> Result<()> {
-    let name = target.name_of("nearest_assets");
+/// One of our name and of another form, which could not be replaced; a failed query.
+pub fn has_function(session: &mut Session, target: &Target) -> Result<bool> {
+    let name = literal(&format!("{}(vector, integer)", target.name_of("nearest_assets")));
     let sql = format!(
-        "SELECT CASE WHEN to_regtype('vector') IS NOT NULL THEN pg_get_function_result(to_regprocedure({})) END",
-        literal(&format!("{name}(vector, integer)"))
+        "SELECT CASE WHEN to_regtype('vector') IS NOT NULL THEN pg_get_function_result(to_regprocedure({name})) END"
     );
     match session.value::<String>("to look for the function nearest_assets", &sql)? {
         Some(result) if result != RESULT => {
@@ -102,16 +101,6 @@ pub fn check_function(session: &mut Session, target: &Target) -> Result<()> {
                 .hint("rename it, or DROP FUNCTION nearest_assets(vector, integer)")
                 .exit(Exit::Usage))
         }
-        _ => Ok(()),
+        found => Ok(found.is_some()),
     }
-}
-
-/// Whether the function is there, of our form.
-///
-/// # Errors
-/// A failed query.
-pub fn is_there(session: &mut Session, target: &Target) -> Result<bool> {
-    let name = literal(&format!("{}(vector, integer)", target.name_of("nearest_assets")));
-    let sql = format!("SELECT to_regprocedure({name}) IS NOT NULL");
-    Ok(session.value("to look for the function nearest_assets", &sql)? == Some(true))
 }

@@ -78,6 +78,11 @@ pub fn layout_of(family: &str, kind: &str) -> Option<&'static Layout> {
     layouts.iter().find(|layout| layout.kinds.contains(&kind))
 }
 
+/// The family of models that makes files of a kind, with the table that they go to.
+pub fn family_of(kind: &str) -> Option<(&'static str, &'static Layout)> {
+    LAYOUTS.iter().find_map(|(family, _)| Some((*family, layout_of(family, kind)?)))
+}
+
 impl Layout {
     /// The columns that tell rows apart.
     pub fn key(&self) -> &'static str {

@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use super::Hit;
 use crate::cli::DatabaseArgs;
 use crate::cli::out::note;
-use crate::db::{self, NearAsset, Server, Target, layout_of};
+use crate::db::{self, NearAsset, Server, Target, family_of};
 use crate::error::{Error, Exit, Result};
 use crate::store::{QueryVectors, Reader};
 
@@ -38,9 +38,6 @@ impl SearchDatabaseArgs {
     }
 }
 
-/// Families of models, each with a database of its own.
-const FAMILIES: [&str; 2] = ["siglip", "qwen"];
-
 /// The assets nearest to each query, as the database finds them.
 ///
 /// # Errors
@@ -52,9 +49,7 @@ pub fn search(
     queries: &[QueryVectors],
     k: usize,
 ) -> Result<Vec<Vec<Hit>>> {
-    let kind = reader.kind();
-    let found = FAMILIES.iter().find_map(|family| Some((*family, layout_of(family, &kind)?)));
-    let Some((family, layout)) = found else {
+    let Some((family, layout)) = family_of(&reader.kind()) else {
         return Err(Error::new(format!(
             "{}: no database is filled from files of its kind",
             reader.path().display()
@@ -94,4 +89,27 @@ pub fn recall(found: &[Hit], expected: &[Hit]) -> f64 {
     let ids: BTreeSet<&str> = found.iter().map(|hit| hit.asset_id.as_str()).collect();
     let n = expected.iter().filter(|hit| ids.contains(hit.asset_id.as_str())).count();
     if expected.is_empty() { 1.0 } else { n as f64 / expected.len() as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recall_is_the_share_of_what_the_file_finds() {
+        let hit = |id: &str| Hit {
+            rank: 1,
+            score: 0.5,
+            asset_id: id.to_owned(),
+            row: None,
+            view: None,
+            caption: None,
+        };
+        let hits = |ids: &str| ids.chars().map(|id| hit(&id.to_string())).collect::<Vec<_>>();
+        for (found, expected, share) in
+            [("abcd", "dcba", 1.0), ("abxy", "abcd", 0.5), ("", "ab", 0.0), ("", "", 1.0)]
+        {
+            assert!((recall(&hits(found), &hits(expected)) - share).abs() < 1e-9, "{found} {expected}");
+        }
+    }
 }
