@@ -16,7 +16,7 @@ use crate::job::{many, small};
 use crate::util::{Dir, Slots, descendants, is_open_mpi, remove_foreign_variables, repository};
 
 /// How long a test waits for something that a job does.
-const WAIT: Duration = Duration::from_secs(120);
+const WAIT: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const SLURM: [&str; 6] = ["slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol"];

@@ -135,7 +135,8 @@ fn endless(dir: &Dir, ranks: usize) -> Run {
 #[test]
 fn a_file_system_that_hangs_is_a_finding() {
     let dir = Dir::new();
-    endless(&dir, 2).run().exits(Exit::Failure).prints("model     no answer within");
+    // Of one second or another: ranks that waited differently long have a line each.
+    endless(&dir, 2).run().exits(Exit::Failure).prints("no answer within");
 }
 
 #[test]
