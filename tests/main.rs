@@ -21,6 +21,7 @@ mod import;
 mod job;
 #[cfg(feature = "engine")]
 mod look;
+mod memory;
 mod plan;
 mod plan_command;
 mod properties;

@@ -77,6 +77,17 @@ fn a_password_is_seen_by_nobody() {
 }
 
 #[test]
+fn libpqs_variables_lead_to_the_server() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let file = captions(&dir.join("a.h5"), 10, 4, 1);
+    let run = dir.hyperslab(["populate", "siglip", file.to_str().unwrap()]);
+    let folder = postgres.socket_folder();
+    fills(run.env("PGHOST", folder).env("PGPORT", "5432").env("PGUSER", "postgres"));
+    assert_eq!(postgres.says("siglip_embeddings", "SELECT count(*) FROM text_embeddings"), "10");
+}
+
+#[test]
 fn what_would_be_ignored_is_refused() {
     let dir = Dir::new();
     let refused = |url: &str, variable: (&str, &str), why: &str| {
@@ -160,7 +171,7 @@ impl Tls {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let host = postgres.url.split("host=").nth(1).unwrap().split('&').next().unwrap();
+        let host = postgres.socket_folder();
         let mut child = Command::new("/usr/bin/python3")
             .arg(repository("tests/database/tls.py"))
             .args([format!("{host}/.s.PGSQL.5432"), "cert.pem".into(), "key.pem".into()])

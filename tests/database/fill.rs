@@ -1,6 +1,7 @@
 //! What the tables hold afterwards, and what becomes of what they held before.
 
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use hyperslab::store::Reader;
 
 use super::server::Postgres;
 use super::{captions, fills, fixture, populate};
-use crate::util::Dir;
+use crate::memory::peak;
+use crate::util::{Dir, Signal, signal};
 
 const TEXTS: &str = "siglip_embeddings";
 
@@ -263,6 +265,36 @@ fn an_odd_schema_is_a_schema() {
     let sql = "SET search_path = extensions; SELECT asset_id FROM \"o'b$function$%s\".nearest_assets(\
                (SELECT embedding FROM \"o'b$function$%s\".image_embeddings WHERE asset_id = '0/10005' LIMIT 1), 1)";
     assert_eq!(postgres.says("odd", sql), "0/10005");
+}
+
+#[test]
+fn a_load_takes_far_less_memory_than_its_vectors() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let peak_of = |rows: usize| {
+        let file = captions(&dir.join("a.h5"), rows, 1152, 1);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_hyperslab"));
+        program.args(["populate", "siglip", "--replace", "--index", "none"]).arg(file);
+        peak(program.env("HYPERSLAB_DATABASE_URL", &postgres.url))
+    };
+    // 92 and 276 MB of vectors.
+    let (less, more) = (peak_of(20_000), peak_of(60_000));
+    assert!(more < 120 << 20 && more < less + (32 << 20), "{less} and {more} bytes");
+}
+
+#[test]
+fn a_load_says_how_far_it_is() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = Dir::new();
+    let file = captions(&dir.join("a.h5"), 12_000, 768, 1);
+    let job = populate(&dir, &postgres, "siglip", &[&file]).args("--index none").start();
+    postgres.until("", "SELECT coalesce(sum(tuples_processed), 0) > 500 FROM pg_stat_progress_copy");
+    // A line comes every ten seconds.
+    signal(job.id(), Signal::STOP);
+    thread::sleep(Duration::from_millis(10_500));
+    signal(job.id(), Signal::CONT);
+    let told = job.wait().exits(Exit::Success);
+    assert!(told.stderr.contains("text_embeddings: rows ") && told.stderr.contains(" %, ETA "), "{told}");
 }
 
 #[test]

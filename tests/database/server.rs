@@ -49,6 +49,16 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// The folder of its socket.
+    pub fn socket_folder(&self) -> &str {
+        self.url.split("host=").nth(1).unwrap().split('&').next().unwrap()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data().with_file_name("log")).unwrap()
+    }
+
     /// The folder of its data.
     pub fn data(&self) -> PathBuf {
         let elsewhere = self.dir.join("db/elsewhere/data");

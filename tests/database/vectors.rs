@@ -69,6 +69,26 @@ fn indexes_are_used_by_the_services_queries() {
 }
 
 #[test]
+fn an_index_is_built_with_what_was_asked_for_and_watched() {
+    let Some(postgres) = Postgres::with_options(&["-c", "log_statement=all"]) else { return };
+    let dir = Dir::new();
+    let file = captions(&dir.join("a.h5"), 3000, 256, 1);
+    let run = populate(&dir, &postgres, "siglip", &[&file]);
+    fills(run.args("--index-memory 0.125 --index-workers 1"));
+    let log = postgres.log();
+    for statement in [
+        "SET maintenance_work_mem = '131072kB'",
+        "SET max_parallel_maintenance_workers = 1",
+        "SET (parallel_workers = 1)",
+        "FROM pg_stat_progress_create_index WHERE pid = ",
+    ] {
+        assert!(log.contains(statement), "{statement}");
+    }
+    let left = "SELECT reloptions IS NULL FROM pg_class WHERE oid = 'text_embeddings'::regclass";
+    assert_eq!(postgres.says(TEXTS, left), "t", "the table itself keeps none of it");
+}
+
+#[test]
 fn vectors_too_long_for_an_index_become_halfvec_or_are_refused_with_the_way_out() {
     let Some(postgres) = Postgres::start() else { return };
     let dir = Dir::new();

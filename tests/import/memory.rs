@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Command;
 
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+use crate::memory::peak;
 
 const ROWS: usize = 60_000;
 const DIM: usize = 1152;
@@ -40,27 +40,10 @@ fn id(row: usize) -> String {
 }
 
 /// The most memory, in bytes, that the program takes for an import.
-fn peak(folder: &Path, arguments: &str) -> u64 {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hyperslab"))
-        .current_dir(folder)
-        .args(["import", "siglip-text", "out.h5", "--overwrite"])
-        .args(arguments.split(' '))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    let status = loop {
-        let told = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(kib.unwrap_or(0) << 10);
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        sleep(Duration::from_millis(5));
-    };
-    assert!(status.success());
-    peak
+fn peak_of(folder: &Path, arguments: &str) -> u64 {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_hyperslab"));
+    program.current_dir(folder).args(["import", "siglip-text", "out.h5", "--overwrite"]);
+    peak(program.args(arguments.split(' ')))
 }
 
 #[test]
@@ -70,7 +53,7 @@ fn an_import_takes_far_less_memory_than_its_vectors() {
     npy(&array);
     let ids: Vec<String> = (0..ROWS).map(id).collect();
     fs::write(folder.path().join("a.json"), serde_json::to_vec(&ids).unwrap()).unwrap();
-    let plain = peak(folder.path(), "a.npy --metadata a.json --compression none");
+    let plain = peak_of(folder.path(), "a.npy --metadata a.json --compression none");
     assert!(plain < MOST, "{plain} bytes");
 
     let file = BufWriter::new(File::create(folder.path().join("a.npz")).unwrap());
@@ -84,7 +67,7 @@ fn an_import_takes_far_less_memory_than_its_vectors() {
         zip.write_all(&[id.as_bytes(), &vec![0; 12 - id.len()]].concat()).unwrap();
     }
     zip.finish().unwrap().flush().unwrap();
-    let packed = peak(folder.path(), "a.npz --compression gzip:1");
+    let packed = peak_of(folder.path(), "a.npz --compression gzip:1");
     assert!(packed < MOST, "{packed} bytes");
     eprintln!("at most {} and {} MiB of {} MiB", plain >> 20, packed >> 20, (ROWS * DIM * 4) >> 20);
 }
