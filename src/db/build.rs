@@ -1,7 +1,7 @@
 //! Building the indexes of a table, with what the server has for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use sqlx::Row;
@@ -187,11 +187,23 @@ fn watched<T>(
             }
         };
         let looks = scope.spawn(look);
-        let worked = work();
-        is_done.store(true, Ordering::Relaxed);
-        looks.thread().unpark();
-        worked
+        // However the work ends: the scope waits for the one who looks.
+        let _ends = Ends { is_done: &is_done, looks: looks.thread().clone() };
+        work()
     })
+}
+
+/// Ends the looking when it is dropped.
+struct Ends<'a> {
+    is_done: &'a AtomicBool,
+    looks: Thread,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.is_done.store(true, Ordering::Relaxed);
+        self.looks.unpark();
+    }
 }
 
 /// What PostgreSQL's own view says: HNSW tells blocks, IVFFlat rows.

@@ -5,7 +5,7 @@ use super::entries::Source;
 use super::estimate::Estimate;
 use super::index::Index;
 use super::load::{Destination, load};
-use super::nearest::add_function;
+use super::nearest::function_sql;
 use super::preflight::{check_swap, check_upsert, has_function};
 use super::publish::{Found, clear, complete, filled, found, merge, swap};
 use super::server::Resources;
@@ -162,14 +162,22 @@ impl<'a> Plan<'a> {
             }
             _ => self.fill(database, connections, hear)?,
         };
-        let is_done = self.action == Action::Nothing && self.has_function;
-        if self.target.layout.vectors == [("embedding", "")] && !is_done {
-            let views_max = self.views_max(&mut database.session)?;
-            let pgvector = database.resources.pgvector;
-            add_function(&mut database.session, &self.target, self.vectors, views_max, pgvector)?;
+        // A swap made it together with the table.
+        if self.action == Action::Upsert || self.action == Action::Nothing && !self.has_function {
+            let function = self.function_sql(database)?;
+            database.session.run("to make the function nearest_assets", &function)?;
         }
         filled.indexes = build::there(&mut database.session, &self.target)?;
         Ok(filled)
+    }
+
+    /// SQL that makes the function that goes with the table; that of a table of captions has none.
+    fn function_sql(&self, database: &mut Database<'_>) -> Result<String> {
+        if self.target.layout.vectors != [("embedding", "")] {
+            return Ok("SELECT 1".to_owned());
+        }
+        let views_max = self.views_max(&mut database.session)?;
+        Ok(function_sql(&self.target, self.vectors, views_max, database.resources.pgvector))
     }
 
     /// The most rows that an asset has in the table: an upsert leaves those of others there.
@@ -200,7 +208,8 @@ impl<'a> Plan<'a> {
         } else {
             self.build(database, &staging, hear)?;
             build::analyze(&mut database.session, &staging)?;
-            swap(&mut database.session, &self.target, &mark)?;
+            let function = self.function_sql(database)?;
+            swap(&mut database.session, &self.target, &mark, &function)?;
             None
         };
         clear(&mut database.session, &staging)?;

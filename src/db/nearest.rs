@@ -72,20 +72,10 @@ pub fn set_defaults(
     Ok(())
 }
 
-/// Makes `nearest_assets(query, k)`: the `k` assets nearest to a vector, each once, with the nearest of its views. It
-/// takes rows from the index, the nearest first, until it has seen so many assets. No asset has more than `views_max`
-/// rows: `k` times as many hold `k` assets for certain, and with that limit PostgreSQL uses the index.
-///
-/// # Errors
-/// What the server says.
-pub fn add_function(
-    session: &mut Session,
-    target: &Target,
-    vectors: Vectors,
-    views_max: u64,
-    pgvector: (u32, u32),
-) -> Result<()> {
-    let what = "to make the function nearest_assets";
+/// SQL that makes `nearest_assets(query, k)`: the `k` assets nearest to a vector, each once, with the nearest of its
+/// views. It takes rows from the index, the nearest first, until it has seen so many assets. No asset has more than
+/// `views_max` rows: `k` times as many hold `k` assets for certain, and with that limit PostgreSQL uses the index.
+pub fn function_sql(target: &Target, vectors: Vectors, views_max: u64, pgvector: (u32, u32)) -> String {
     let view = if target.layout.has_views { "viewpoint_idx" } else { "NULL::integer" };
     // Before 0.8 a scan gives its candidates and no more: as many as it can hold, for the views that they are of.
     let (iterative, wanted) = if pgvector >= (0, 8) {
@@ -110,14 +100,12 @@ pub fn add_function(
          END",
         table = literal(&target.sql()),
     );
-    let sql = format!(
+    format!(
         "SELECT '[1]'::vector; CREATE OR REPLACE FUNCTION {}(query vector, k integer DEFAULT 10) RETURNS {RESULT} \
          LANGUAGE plpgsql STABLE STRICT SET search_path FROM CURRENT SET hnsw.ef_search = {EF_SEARCH} {iterative}AS {}",
         target.name_of("nearest_assets"),
         literal(&body)
-    );
-    session.run(what, &sql)?;
-    Ok(())
+    )
 }
 
 /// The `k` assets nearest to each query, the nearest first, by the table's column number `column`.

@@ -44,17 +44,17 @@ pub fn found(session: &mut Session, target: &Target, source: &str) -> Result<Fou
     }
 }
 
-/// Makes the staging table the one that is read.
+/// Makes the staging table the one that is read, and in the same moment what else `with` makes.
 ///
 /// # Errors
 /// What the server says; nothing has changed then.
-pub fn swap(session: &mut Session, target: &Target, mark: &Mark) -> Result<()> {
+pub fn swap(session: &mut Session, target: &Target, mark: &Mark, with: &str) -> Result<()> {
     let what = format!("to put the new table {} into place", target.layout.name);
     let staging = target.in_schema(STAGING);
     make_empty(session, target)?;
     let kept = rights(session, target)?;
     let sql = format!(
-        "DROP TABLE IF EXISTS {}; ALTER TABLE {} SET SCHEMA {}; {kept} {}",
+        "DROP TABLE IF EXISTS {}; ALTER TABLE {} SET SCHEMA {}; {kept} {}; {with}",
         target.sql(),
         staging.sql(),
         quoted(&target.schema),

@@ -77,6 +77,10 @@ fn nearest_assets_uses_the_index_and_names_each_asset_once() {
     let file = write(new_file(&path, "siglip_image", Kind::Image, groups, dim), rows, dim, 5);
     let database = "siglip_embeddings";
     fills(populate(&dir, &postgres, "siglip", &[&file]));
+    // Made by one transaction: no kill can part the function from the table it is for.
+    let together = "SELECT p.xmin = c.xmin FROM pg_proc p, pg_class c \
+                    WHERE p.proname = 'nearest_assets' AND c.oid = 'image_embeddings'::regclass";
+    assert_eq!(postgres.says(database, together), "t");
     let scans = "SELECT pg_stat_force_next_flush(); \
                  SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'image_embedding_idx'";
     let query = "(SELECT embedding FROM image_embeddings WHERE asset_id = 'a007' AND viewpoint_idx = 3)";
