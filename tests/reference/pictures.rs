@@ -114,3 +114,45 @@ fn a_broken_jpeg_does_no_harm_to_the_next() {
         assert!(next.is_ok_and(|next| next.data == whole), "after a file cut at {cut}");
     }
 }
+
+/// libjpeg warns of each and reads it all the same, and so does Pillow.
+#[test]
+fn odd_headers_of_a_jpeg_change_no_pixel() {
+    let read =
+        |name: &str| std::fs::read(super::fixtures().join("pictures").join(name)).expect("a JPEG file");
+    let marker = |bytes: &[u8], marker: u8| {
+        bytes.windows(2).position(|pair| pair == [0xff, marker]).expect("the marker")
+    };
+    let same = |what: &str, good: &[u8], odd: &[u8]| {
+        let pixels = |bytes| decode(bytes, Background::Drop).map(|rgb| rgb.data);
+        assert!(
+            good != odd
+                && pixels(odd).unwrap_or_else(|error| panic!("{what}: {error}")) == pixels(good).unwrap(),
+            "{what}"
+        );
+    };
+    for name in ["rgb-420.jpg", "grey.jpg", "progressive.jpg", "restarts.jpg"] {
+        let good = read(name);
+        let mut revision = good.clone();
+        assert_eq!(&revision[6..10], b"JFIF");
+        revision[11] = 7;
+        same(&format!("{name}: revision"), &good, &revision);
+        let mut stray = good.clone();
+        stray.splice(20..20, *b"abc");
+        same(&format!("{name}: stray bytes"), &good, &stray);
+        assert!(decode(&stray[..stray.len() * 3 / 4], Background::Drop).is_err(), "{name}: cut off as well");
+    }
+    let good = read("rgb-444.jpg");
+    let mut scan = good.clone();
+    let end = marker(&scan, 0xda) + 4 + 1 + 2 * 3 + 1; // the last coefficient, behind three components
+    assert_eq!(scan[end], 63);
+    scan[end] = 0;
+    same("parameters of the scan", &good, &scan);
+    // An unknown transform of four components is taken for YCCK, which is 2.
+    let mut good = read("cmyk.jpg");
+    let transform = marker(&good, 0xee) + 4 + 11;
+    good[transform] = 2;
+    let mut adobe = good.clone();
+    adobe[transform] = 9;
+    same("transform", &good, &adobe);
+}

@@ -1,8 +1,10 @@
 //! JPEG by libjpeg-turbo, which Pillow uses too: the accurate DCT, smooth upsampling of colour.
 
+mod header;
+
 use std::cell::RefCell;
 
-use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat};
 
 use super::{Rgb, broken, check_size};
 use crate::error::ItemError;
@@ -12,11 +14,13 @@ const SCANS_MAX: u32 = 500;
 
 /// libjpeg's warnings after which every pixel is still right. All others are about damaged data, which
 /// Pillow decodes to something, and which here fail.
-const HARMLESS: [&str; 4] = [
+const HARMLESS: [&str; 5] = [
     "extraneous bytes before marker",
     "unknown JFIF revision",
     "Unknown Adobe color transform",
     "bad ICC marker",
+    // Some encoders leave them at zero in files of one scan, where libjpeg does not read them.
+    "Invalid SOS parameters for sequential JPEG",
 ];
 
 thread_local! {
@@ -29,11 +33,31 @@ thread_local! {
 pub fn decode(bytes: &[u8]) -> Result<Rgb, ItemError> {
     let kept = DECOMPRESSOR.take();
     let mut decompressor = kept.map_or_else(fresh, Ok).map_err(broken)?;
-    let (picture, is_clean) = decode_with(&mut decompressor, bytes)?;
-    if is_clean {
-        DECOMPRESSOR.set(Some(decompressor));
+    match decompressor.read_header(bytes) {
+        Ok(header) => {
+            let (picture, is_clean) = decompress(&mut decompressor, &header, bytes)?;
+            if is_clean {
+                DECOMPRESSOR.set(Some(decompressor));
+            }
+            Ok(picture)
+        }
+        // A warning within the header is an error to TurboJPEG, however harmless.
+        Err(error) if is_harmless(&error) => {
+            decode_plain(&header::plain(bytes).ok_or_else(|| broken(error))?)
+        }
+        Err(error) => Err(broken(error)),
     }
-    Ok(picture)
+}
+
+fn decode_plain(bytes: &[u8]) -> Result<Rgb, ItemError> {
+    let mut decompressor = fresh().map_err(broken)?;
+    let header = decompressor.read_header(bytes).map_err(broken)?;
+    decompress(&mut decompressor, &header, bytes).map(|(picture, _)| picture)
+}
+
+fn is_harmless(warning: &turbojpeg::Error) -> bool {
+    let text = warning.to_string();
+    HARMLESS.iter().any(|harmless| text.contains(harmless))
 }
 
 fn fresh() -> turbojpeg::Result<Decompressor> {
@@ -43,8 +67,11 @@ fn fresh() -> turbojpeg::Result<Decompressor> {
 }
 
 /// The picture, and whether there was not even a harmless warning.
-fn decode_with(decompressor: &mut Decompressor, bytes: &[u8]) -> Result<(Rgb, bool), ItemError> {
-    let header = decompressor.read_header(bytes).map_err(broken)?;
+fn decompress(
+    decompressor: &mut Decompressor,
+    header: &DecompressHeader,
+    bytes: &[u8],
+) -> Result<(Rgb, bool), ItemError> {
     check_size(header.width as u64, header.height as u64)?;
     let (width, height) = (header.width, header.height);
     let four = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
@@ -54,9 +81,12 @@ fn decode_with(decompressor: &mut Decompressor, bytes: &[u8]) -> Result<(Rgb, bo
     let decompressed = decompressor.decompress(bytes, image);
     let is_clean = decompressed.is_ok();
     if let Err(error) = decompressed {
-        let text = error.to_string();
-        if !HARMLESS.iter().any(|warning| text.contains(warning)) {
-            return Err(broken(text));
+        if !is_harmless(&error) {
+            return Err(broken(error));
+        }
+        // It is the first warning alone that is told: behind a harmless one the file may have been cut off.
+        if !header::has_end(bytes) {
+            return Err(broken("the file ends before the picture does"));
         }
     }
     let data = if four { data.as_chunks().0.iter().copied().flat_map(from_cmyk).collect() } else { data };
