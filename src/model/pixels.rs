@@ -1,5 +1,5 @@
 //! From a decoded picture to what a vision tower takes, as transformers 5's default (torchvision-backed) image
-//! processors do it by `preprocessor_config.json`. What is absent takes their defaults.
+//! processors do it by `processor_config.json` or `preprocessor_config.json`. What is absent takes their defaults.
 //!
 //! Resizing gives 8-bit pixels, on the CPU and exactly equal to the reference's; the rest is arithmetic in
 //! f32 on the model's device.
@@ -50,23 +50,37 @@ pub enum Filter {
 /// Steps of other processors, which a SigLIP checkpoint does not use, and the value that leaves them out.
 const ABSENT_STEPS: [&str; 4] = ["do_center_crop", "do_pad", "do_reduce_labels", "do_flip_channel_order"];
 
-/// Reads the settings of image processing of the folder `dir`, wherever they stand.
+/// Reads the settings of image processing of the folder `dir`: a processor's own, which transformers 5 writes
+/// within a larger file, go before those of a file of their own.
 ///
 /// # Errors
 /// No such settings, or what `parse` reports.
 pub fn read<T>(dir: &Path, parse: impl FnOnce(&Section<'_>) -> Result<T>) -> Result<T> {
-    let path = dir.join(checkpoint::PREPROCESSOR);
-    if let Some(value) = files::optional(&path)? {
-        return parse(&Section::new(&path, "", Some(&value)));
-    }
     let path = dir.join(checkpoint::PROCESSOR);
-    match files::optional(&path)? {
-        Some(value) if value.get("image_processor").is_some_and(|part| !part.is_null()) => {
-            parse(&Section::part(&path, "image_processor.", &value)?)
-        }
-        _ => Err(Error::new(format!("{}: no {}", dir.display(), checkpoint::PREPROCESSOR))
-            .hint("views need the model's preprocessing: copy preprocessor_config.json")),
+    if let Some(value) = files::optional(&path)?
+        && value.get("image_processor").is_some_and(|part| !part.is_null())
+    {
+        return parse(&Section::part(&path, "image_processor.", &value)?);
     }
+    let path = dir.join(checkpoint::PREPROCESSOR);
+    let value = files::optional(&path)?.ok_or_else(|| {
+        Error::new(format!("{}: no {}", dir.display(), checkpoint::PREPROCESSOR))
+            .hint("views need the model's preprocessing: copy preprocessor_config.json")
+    })?;
+    parse(&Section::new(&path, "", Some(&value)))
+}
+
+/// Refuses settings of a class that is none of `classes`, those that prepare pictures as `model` takes them.
+///
+/// # Errors
+/// Such settings.
+pub fn check_class(section: &Section<'_>, model: &str, classes: &[&str]) -> Result<()> {
+    let key = "image_processor_type";
+    let class = section.text(key, classes[0])?;
+    if classes.contains(&class) {
+        return Ok(());
+    }
+    Err(section.unsupported(key, &class.into()).hint(format!("{model} has: {}", classes.join(", "))))
 }
 
 impl Pixels {
@@ -80,11 +94,9 @@ impl Pixels {
                 return Err(section.unsupported(key, &true.into()));
             }
         }
-        // A view is always made RGB, and must always be brought to the tower's size.
-        for key in ["do_resize", "do_convert_rgb"] {
-            if !section.flag(key, true)? {
-                return Err(section.unsupported(key, &false.into()));
-            }
+        // A view must always be brought to the tower's size. It is RGB before, whatever `do_convert_rgb` says.
+        if !section.flag("do_resize", true)? {
+            return Err(section.unsupported("do_resize", &false.into()));
         }
         let factor = section.number("rescale_factor", 1.0 / 255.0)?;
         if factor <= 0.0 {
@@ -227,6 +239,26 @@ mod tests {
         assert_eq!(parse(&json!({"resample": 3, "do_center_crop": null})), Ok(expected.clone()));
         let expected = Pixels { filter: Filter::Bilinear, ..expected };
         assert_eq!(parse(&json!({"resample": 2, "do_convert_rgb": true})), Ok(expected));
+    }
+
+    #[test]
+    fn settings_within_the_processors_go_before_a_file_of_their_own() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let filter = |file: Option<(&str, &str)>| {
+            if let Some((name, text)) = file {
+                std::fs::write(dir.path().join(name), text).expect("written");
+            }
+            let defaults = Defaults::half(Filter::Bicubic);
+            read(dir.path(), |section| Pixels::parse(section, &defaults, Background::Drop))
+                .map(|pixels| pixels.filter)
+        };
+        assert!(filter(None).expect_err("no settings").to_string().contains(checkpoint::PREPROCESSOR));
+        assert_eq!(filter(Some((checkpoint::PREPROCESSOR, "{}"))), Ok(Filter::Bicubic));
+        for processor in ["{}", r#"{"image_processor": null}"#] {
+            assert_eq!(filter(Some((checkpoint::PROCESSOR, processor))), Ok(Filter::Bicubic));
+        }
+        let own = r#"{"image_processor": {"resample": 2}}"#;
+        assert_eq!(filter(Some((checkpoint::PROCESSOR, own))), Ok(Filter::Bilinear));
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
-use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer, TruncationDirection, TruncationParams};
 
 use super::checkpoint;
@@ -90,36 +89,6 @@ impl HubTokenizer {
         let normaliser = NormalizerWrapper::from(Sequence::new(steps));
         let set = self.tokenizer.with_normalizer(Some(normaliser)).map(|_| ());
         set.map_err(|error| Error::new(error.to_string()))
-    }
-
-    /// Puts before and after the text what `add_bos_token` and `add_eos_token` say, where either is given,
-    /// in place of the file's own post-processor.
-    ///
-    /// # Errors
-    /// A flag that is wrong, or a token that is missing.
-    pub fn frame(&mut self, names: &Names<'_>, section: &Section<'_>) -> Result<()> {
-        if section.get("add_bos_token").is_none() && section.get("add_eos_token").is_none() {
-            return Ok(());
-        }
-        let token = |flag: &str, key: &str| -> Result<Option<(String, u32)>> {
-            if !section.flag(flag, false)? {
-                return Ok(None);
-            }
-            let token = names.get(key).ok_or_else(|| names.missing(key))?;
-            let id = self.id(&token).ok_or_else(|| names.unknown(key, &token))?;
-            Ok(Some((token, id)))
-        };
-        let (bos, eos) = (token("add_bos_token", "bos_token")?, token("add_eos_token", "eos_token")?);
-        let name = |token: &Option<(String, u32)>| token.iter().map(|(name, _)| name.clone()).collect();
-        let template: [Vec<String>; 3] = [name(&bos), vec!["$A".to_owned()], name(&eos)];
-        let processor = TemplateProcessing::builder()
-            .try_single(template.concat())
-            .map_err(Error::new)?
-            .special_tokens(bos.into_iter().chain(eos).collect::<Vec<_>>())
-            .build()
-            .map_err(|error| Error::new(error.to_string()))?;
-        self.tokenizer.with_post_processor(Some(processor));
-        Ok(())
     }
 
     /// One more than the largest id.

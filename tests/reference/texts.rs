@@ -90,16 +90,36 @@ fn qwen_ends_as_its_post_processor_says() {
     assert!(upper_and_lower[0] != upper_and_lower[1], "nobody lower-cases for it");
 }
 
+/// transformers 5 leaves the frame of a text to the post-processor of `tokenizer.json`.
 #[test]
-fn flags_and_padding_side_of_the_config_are_honoured() {
+fn the_padding_side_of_the_config_is_honoured_and_flags_beside_a_tokenizer_json_are_not() {
     let folder = copy("siglip2", &[]);
     edit(folder.path(), "tokenizer_config.json", |config| {
         config["add_bos_token"] = true.into();
-        config["add_eos_token"] = true.into();
+        config["add_eos_token"] = false.into();
         config["padding_side"] = "left".into();
     });
     let ids = &expected("siglip2/expected-flags.safetensors")["text.ids"];
     check("flags", &Tokens::load(folder.path(), "", 32, 626).expect("loads"), ids);
+}
+
+#[test]
+fn a_unigram_model_is_what_its_class_makes_of_it() {
+    let folder = copy("siglip", &[]);
+    let named = |class: serde_json::Value| {
+        edit(folder.path(), "tokenizer_config.json", |config| config["tokenizer_class"] = class);
+        Tokens::load(folder.path(), "", 16, 380)
+    };
+    let own = &expected("siglip/expected.safetensors")["text.ids"];
+    check("no class", &named(serde_json::Value::Null).expect("SigLIP's own"), own);
+    let generic = &expected("siglip/expected-generic.safetensors")["text.ids"];
+    for class in ["PreTrainedTokenizerFast", "TokenizersBackend"] {
+        check(class, &named(class.into()).expect("as it is"), generic);
+    }
+    for class in ["T5Tokenizer", "XLMRobertaTokenizerFast"] {
+        let error = named(class.into()).err().expect("another model's").to_string();
+        assert!(error.contains(class.trim_end_matches("Fast")), "{error}");
+    }
 }
 
 #[test]

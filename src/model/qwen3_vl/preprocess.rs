@@ -72,11 +72,7 @@ impl Preprocess {
     }
 
     fn parse(section: &Section<'_>, config: &VisionConfig, background: Background) -> Result<Self> {
-        let class = section.text("image_processor_type", PROCESSORS[0])?;
-        if !PROCESSORS.contains(&class) {
-            let error = section.unsupported("image_processor_type", &class.into());
-            return Err(error.hint(format!("Qwen3-VL has: {}", PROCESSORS.join(", "))));
-        }
+        pixels::check_class(section, "Qwen3-VL", &PROCESSORS)?;
         for (key, default, of_config, wanted) in [
             ("patch_size", 14, "patch_size", config.patch_size),
             ("temporal_patch_size", 2, "temporal_patch_size", config.temporal_patch_size),

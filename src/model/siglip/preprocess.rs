@@ -12,6 +12,9 @@ use crate::model::json::Section;
 use crate::model::layers::Computed;
 use crate::model::pixels::{self, Defaults, Filter, Pixels};
 
+/// The classes of transformers 4 and 5 that prepare in this way. Those of other models crop, or have other defaults.
+const PROCESSORS: [&str; 3] = ["SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"];
+
 /// How pictures become what the tower takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess {
@@ -30,6 +33,7 @@ impl Preprocess {
     }
 
     fn parse(section: &Section<'_>, image_size: usize, background: Background) -> Result<Self> {
+        pixels::check_class(section, "SigLIP", &PROCESSORS)?;
         let pixels = Pixels::parse(section, &Defaults::half(Filter::Bicubic), background)?;
         Ok(Self { size: size(section, image_size)?, pixels })
     }
@@ -100,5 +104,13 @@ mod tests {
             let message = parse(&json!({ "size": wrong })).expect_err("another size").to_string();
             assert!(message.contains("`size`"), "{message}");
         }
+    }
+
+    #[test]
+    fn processors_of_other_models_are_refused_by_name() {
+        let class = |name: &str| parse(&json!({"image_processor_type": name}));
+        assert!(PROCESSORS.iter().all(|name| class(name) == parse(&json!({}))));
+        let error = class("CLIPImageProcessor").expect_err("it crops");
+        assert!(error.to_string().contains("CLIPImageProcessor"), "{error}");
     }
 }

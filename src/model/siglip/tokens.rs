@@ -3,7 +3,7 @@
 //!
 //! Two tokenizers go with the towers of SigLIP. SigLIP's own is [`canonical`](super::canonical). SigLIP 2's is
 //! Gemma's, on lower-cased text; all of it but the lower-casing stands in `tokenizer.json`, and any other kind
-//! of byte-pair encoding that stands there is taken as it is.
+//! of byte-pair encoding that stands there is taken as it is, and so is a unigram model of no class of its own.
 
 use std::path::Path;
 
@@ -16,10 +16,20 @@ use crate::model::json::{self as files, Section};
 use crate::model::tokenizer::{self, HubTokenizer, Names, TextIds};
 use crate::model::{checkpoint, pytext};
 
+/// The class of published SigLIP tokenizers, and of folders of SigLIP that name none.
+const SIGLIP_CLASS: &str = "SiglipTokenizer";
+/// The classes of transformers 4 (without its `Fast`) and 5 that take `tokenizer.json` as it is.
+const GENERIC_CLASSES: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
 /// The class of published SigLIP 2 tokenizers, without the `Fast` that transformers 4 put behind it.
 const GEMMA_CLASS: &str = "GemmaTokenizer";
 /// The same in transformers 5, which lower-cases by itself, as the first step of its normaliser.
 pub const SIGLIP2_CLASS: &str = "Siglip2Tokenizer";
+
+/// A `tokenizer.json` of sentencepiece's unigram models.
+const UNIGRAM: &str = "Unigram";
+
+/// What byte-pair encoding of characters is called in provenance.
+const GEMMA: &str = "gemma";
 
 /// Turns captions into ids.
 pub struct Tokens {
@@ -67,9 +77,8 @@ impl Tokens {
         let section = Section::new(&config_path, "", config.as_ref());
         let class = section.text("tokenizer_class", class)?.trim_end_matches("Fast");
         let files = Files { names, section, class, length, vocabulary };
-        let is_siglip = class == "SiglipTokenizer";
         let spiece = dir.join(checkpoint::SPIECE);
-        if is_siglip && spiece.exists() {
+        if (class == SIGLIP_CLASS || class.is_empty()) && spiece.exists() {
             return files.siglip(SentencePiece::from_spiece(&spiece)?);
         }
         let path = dir.join(checkpoint::TOKENIZER);
@@ -77,10 +86,12 @@ impl Tokens {
             Error::new(format!("{}: no such file", path.display()))
                 .hint("captions need the model's tokenizer: copy tokenizer.json and tokenizer_config.json")
         })?;
-        match json.pointer("/model/type").and_then(Value::as_str) {
-            // Whatever class has saved it, a unigram model of a SigLIP checkpoint is SigLIP's own.
-            Some("Unigram") => files.siglip(SentencePiece::from_json(&path, &json)?),
-            Some("BPE") if !is_siglip => files.hub(&path, &json),
+        match model_type(&json) {
+            Some(UNIGRAM) if class == SIGLIP_CLASS || class.is_empty() => {
+                files.siglip(SentencePiece::from_json(&path, &json)?)
+            }
+            Some(UNIGRAM) if GENERIC_CLASSES.contains(&class) => files.hub(&path, &json),
+            Some("BPE") if class != SIGLIP_CLASS => files.hub(&path, &json),
             kind => Err(Error::new(format!(
                 "{}: a {} model of class `{class}` is not a tokenizer of SigLIP (Unigram, SiglipTokenizer) \
                  or SigLIP 2 (BPE, GemmaTokenizer)",
@@ -141,16 +152,12 @@ impl Files<'_> {
     fn hub(&self, path: &Path, json: &Value) -> Result<Tokens> {
         let mut tokenizer = HubTokenizer::load(path, &self.section, self.length)?;
         tokenizer.recognise(&self.names)?;
-        if self.class == GEMMA_CLASS {
-            // Of the classes at hand, this alone goes by them in transformers 4; 5 has the file say the same.
-            tokenizer.frame(&self.names, &self.section)?;
-        }
         tokenizer::check_vocabulary(self.names.dir, tokenizer.ids_end(), self.vocabulary)?;
-        let lower = self.lower(json)?;
+        let name = hub_name(json);
+        let lower = self.lower(json, name)?;
         if lower == Lower::Normaliser && !tokenizer::lowers(json) {
             tokenizer.lower_case()?;
         }
-        let name = if tokenizer::is_byte_level(json) { "byte_level" } else { "gemma" };
         let padding = |key: &str| json.get("padding")?.get(key)?.as_str().map(str::to_owned);
         let pad = self.names.get("pad_token").or_else(|| padding("pad_token"));
         let pad = pad.ok_or_else(|| self.names.missing("pad_token"))?;
@@ -163,10 +170,10 @@ impl Files<'_> {
     }
 
     /// SigLIP 2 was trained on lower-cased text, which the files of published checkpoints do not all say.
-    fn lower(&self, json: &Value) -> Result<Lower> {
+    fn lower(&self, json: &Value, name: &str) -> Result<Lower> {
         Ok(if tokenizer::lowers(json) || self.class == SIGLIP2_CLASS {
             Lower::Normaliser
-        } else if tokenizer::is_byte_level(json) || !self.section.flag("do_lower_case", true)? {
+        } else if name != GEMMA || !self.section.flag("do_lower_case", true)? {
             Lower::Nobody
         } else {
             Lower::Caller
@@ -180,4 +187,20 @@ impl Files<'_> {
             other => Err(self.section.wrong("padding_side", "left or right", &other.into())),
         }
     }
+}
+
+/// What a `tokenizer.json` that is taken as it is is called in provenance.
+fn hub_name(json: &Value) -> &'static str {
+    if model_type(json) == Some(UNIGRAM) {
+        "unigram"
+    } else if tokenizer::is_byte_level(json) {
+        "byte_level"
+    } else {
+        GEMMA
+    }
+}
+
+/// The kind of model of a `tokenizer.json`.
+fn model_type(json: &Value) -> Option<&str> {
+    json.pointer("/model/type").and_then(Value::as_str)
 }

@@ -46,11 +46,7 @@ impl Preprocess {
     }
 
     fn parse(section: &Section<'_>, patch_size: usize, background: Background) -> Result<Self> {
-        let class = section.text("image_processor_type", PROCESSORS[0])?;
-        if !PROCESSORS.contains(&class) {
-            let error = section.unsupported("image_processor_type", &class.into());
-            return Err(error.hint(format!("SigLIP 2 NaFlex has: {}", PROCESSORS.join(", "))));
-        }
+        pixels::check_class(section, "SigLIP 2 NaFlex", &PROCESSORS)?;
         let found = section.count("patch_size", 16)?;
         if found != patch_size {
             let expected = format!("{patch_size}, the `patch_size` of {}", checkpoint::CONFIG);
