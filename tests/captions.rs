@@ -94,6 +94,20 @@ fn every_format_holds_the_same_captions() {
 }
 
 #[test]
+fn rows_of_csv_that_are_no_header() {
+    let folder = Folder::new();
+    for text in [
+        "0/10002,text\na,x\n",
+        "ed51a51909ee46c780db3a85e821feb2,caption\na,x\n",
+        "name,a caption\na,x\n",
+        "a,x\nname,caption\n",
+    ] {
+        let read = folder.read("x.csv", text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(Input::text(read.catalog, None).unwrap().table().iter().count(), 2, "{text}");
+    }
+}
+
+#[test]
 fn csv_with_windows_line_ends() {
     let read = Folder::new().read("x.csv", "a,x\r\nb,\"y\r\nz\"\r\n").unwrap();
     let input = Input::text(read.catalog, None).unwrap();
@@ -130,6 +144,10 @@ fn what_is_malformed_is_named_by_its_line() {
         ("x.csv", "a,x\nb,\"y", "line 2", "never closed"),
         ("x.csv", "a,x\n,y\n", "line 2", "an asset id is empty"),
         ("x.csv", "caption,uid\nx,a\n", "line 1", "the wrong way round"),
+        ("x.csv", "name,caption\na,x\n", "line 1", "'name,caption', looks like a header"),
+        ("x.csv", "sha256, Caption \r\na,x\n", "line 1", "asset_id or uid or id"),
+        ("x.csv", "\nUID,english_caption\na,x\n", "line 2", "caption or text or captions"),
+        ("x.csv", "caption,filename\nx,a\n", "line 1", "delete it, or name the columns"),
         ("x.csv", "a,x\n\0,\0\nb,y\n", "line 2", "holds a NUL"),
     ] {
         let error = folder.read(name, text).expect_err(text).to_string();

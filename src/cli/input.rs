@@ -42,7 +42,7 @@ pub struct InputArgs {
             <asset id>/campos_512_v4/00000/00000.png (G-Objaverse)\n\
             - shards: a tar is a webdataset shard: <asset id>.png, or <asset id>.000.png and so on\n\
             - auto:   views where a folder begins with campos_ or is <digits>/<digits>/<digits>, shards for tars \
-            whose members do not lie below the tar's own name, else assets"
+            whose views lie neither below the tar's own name nor below campos_*, else assets"
     )]
     pub layout: Option<Layout>,
     /// Names of the pictures that are views, instead of digits and the ending, such as '*_color.png'; may be

@@ -34,6 +34,59 @@ fn g_objaverse_tars_of_every_format_are_as_folders() {
     assert!(odd_tars.alarms().is_empty(), "{:?}", odd_tars.alarms());
 }
 
+/// Two views of G-Objaverse below `lead`, and what stands beside them.
+fn cameras(lead: &str) -> Vec<String> {
+    let names = (0..2).flat_map(|view| {
+        let view = format!("{lead}{view:05}/{view:05}");
+        ["", "_albedo", "_nd"].map(|kind| format!("{view}{kind}.png"))
+    });
+    names.collect()
+}
+
+/// Writes the files, each with its name for content, below `folder`, and as an archive.
+fn both(folders: &Root, folder: &str, archives: &Root, archive: (&str, &str), files: &[String]) {
+    for file in files {
+        folders.write(&format!("{folder}{file}"), file.as_bytes());
+    }
+    archives.archive(archive.0, archive.1, &files.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_lies_beside_an_archives_own_folder_changes_no_id() {
+    let (folders, archives) = (Root::new(), Root::new());
+    for (asset, stray) in [("10002", "10002.json"), ("10017", "README"), ("10018", "preview.png")] {
+        let files = [cameras(&format!("{asset}/campos_512_v4/")), vec![stray.to_owned()]].concat();
+        for kind in ["tar", "zip"] {
+            let format = if kind == "tar" { "gnu" } else { "deflated" };
+            let archive = format!("{kind}/{asset}.{kind}");
+            both(&folders, &format!("{kind}/"), &archives, (format, &archive), &files);
+        }
+    }
+    let files = ["uid/000.png", "uid/001.png", "manifest.json"].map(str::to_owned);
+    both(&folders, "", &archives, ("stored", "uid.zip"), &files);
+    let ((folders, _), (archives, odd)) = (folders.find(&Rule::default()), archives.find(&Rule::default()));
+    assert_eq!(contents(&folders), contents(&archives));
+    assert_eq!(ids(&archives).len(), 7);
+    assert_eq!((archives["tar/10002"].len(), archives["uid"].len()), (2, 2));
+    assert_eq!(odd.not_taken.0["preview.png"].count, 2);
+}
+
+#[test]
+fn a_tar_with_cameras_is_no_shard() {
+    let (folders, tars) = (Root::new(), Root::new());
+    both(&folders, "0/10002/", &tars, ("gnu", "0/10002.tar"), &cameras("campos_512_v4/"));
+    let tar = ("pax", "0/10017/campos_512_v4.tar");
+    both(&folders, "0/10017/campos_512_v4/", &tars, tar, &cameras(""));
+    // A shard remains one, in folders or not.
+    let shard = ["0/10018.front.png", "0/10018.json", "x/campos.png", "b.png"];
+    tars.archive("ustar", "shards/00000.tar", &shard);
+    let ((folders, _), (mut tars, _)) = (folders.find(&Rule::default()), tars.find(&Rule::default()));
+    assert_eq!(tars.remove("b").map(|views| views.len()), Some(1));
+    assert_eq!(tars.remove("x/campos").map(|views| views.len()), Some(1));
+    assert_eq!(contents(&folders), contents(&tars));
+    assert_eq!(ids(&tars), [("0/10002", 2), ("0/10017", 2)]);
+}
+
 #[test]
 fn long_names_of_gnu_and_pax() {
     let root = Root::new();

@@ -103,7 +103,31 @@ fn is_header(first: &str, second: &str) -> Result<bool> {
             Error::new(format!("the columns '{first},{second}' stand the wrong way round")).hint(FORM)
         );
     }
-    Ok(is_one(&ID_NAMES, first) && is_one(&CAPTION_NAMES, second))
+    let (names_id, names_caption) = (is_one(&ID_NAMES, first), is_one(&CAPTION_NAMES, second));
+    // As an asset, it would be one that nobody has. But a caption may be a single word.
+    if names_id != names_caption && (names_id || !is_number_like(first)) || is_one(&CAPTION_NAMES, first) {
+        return Err(half_known(first, second));
+    }
+    Ok(names_id && names_caption)
+}
+
+/// Whether an id is one of digits (`0/10002`, the hexadecimal ones of Objaverse), which no column is called.
+fn is_number_like(id: &str) -> bool {
+    let id = id.trim();
+    id.bytes().any(|byte| byte.is_ascii_digit())
+        && id.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'/' | b'-' | b'_'))
+}
+
+/// A first row of which one column alone has a name that is known.
+fn half_known(first: &str, second: &str) -> Error {
+    Error::new(format!(
+        "the first row, '{first},{second}', looks like a header, and one of its names is not known"
+    ))
+    .hint(format!(
+        "delete it, or name the columns {}, then {}; if it is an asset, put another row before it",
+        ID_NAMES.join(" or "),
+        CAPTION_NAMES.join(" or ")
+    ))
 }
 
 /// The number of the line, from 1, of the row at the byte `place` of the text, or after the line breaks

@@ -14,8 +14,8 @@ const CAMERAS: &str = "campos_";
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// [`Layout::Views`] for folders `.../campos_*/...` and `<digits>/<digits>/<digits>`, which are
-    /// G-Objaverse's and the old pipeline's; [`Layout::Shards`] for tars whose members do not lie below the
-    /// tar's own name; else [`Layout::Assets`].
+    /// G-Objaverse's and the old pipeline's; [`Layout::Shards`] for tars whose views do not lie below the
+    /// tar's own name, nor any picture below `campos_*`; else [`Layout::Assets`].
     #[default]
     Auto,
     /// A folder with pictures is an asset, and its pictures are the views.
@@ -60,7 +60,7 @@ impl Layout {
 }
 
 /// What comes before a component that names cameras.
-fn cameras(folder: &str) -> Option<&str> {
+pub fn cameras(folder: &str) -> Option<&str> {
     let mut start = 0_usize;
     for step in folder.split('/') {
         if step.starts_with(CAMERAS) {

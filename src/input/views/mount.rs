@@ -1,15 +1,16 @@
 //! An archive as if it were folders, or as a shard.
 //!
-//! An archive `P/X.tar` or `P/X.zip` whose members all lie below `X/` hangs at `P`, any other at `P/X`: ids
+//! An archive `P/X.tar` or `P/X.zip` whose views all lie below `X/` hangs at `P`, any other at `P/X`: ids
 //! are those of the unpacked files. A tar of the other kind is a webdataset shard, unless the layout says
-//! else. A zip inside a zip hangs at the root: the name of the outer one counts for nothing.
+//! else or there are G-Objaverse's cameras in it. A zip inside a zip hangs at the root: the name of the outer
+//! one counts for nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::gather::{Gatherer, Mount, Picture, child};
-use super::layout::Layout;
-use super::rule::is_picture;
+use super::layout::{Layout, cameras};
+use super::rule::{Rule, is_picture};
 use super::view::{Member, Place};
 use crate::error::{Context, Result};
 use crate::input::archive::{self, Entry, Format, Index, Inflated};
@@ -77,17 +78,20 @@ impl Archive<'_> {
         if pictures.is_empty() && index.broken.is_none() {
             gatherer.odd().without_pictures.add(self.real);
         }
-        let own_folder = format!("{}/", self.stem);
-        let in_own_folder = members.iter().all(|member| member.name.starts_with(&own_folder));
+        let in_own_folder = self.is_in_own_folder(&pictures, gatherer.rule);
+        let hung = if in_own_folder { self.above.to_owned() } else { child(self.above, self.stem) };
         let is_shard = match gatherer.rule.layout {
             Layout::Shards => true,
-            Layout::Auto => !in_own_folder,
+            Layout::Auto => {
+                let has_cameras = |picture: &&Entry| cameras(&child(&hung, &picture.name)).is_some();
+                !in_own_folder && !pictures.iter().any(has_cameras)
+            }
             Layout::Assets | Layout::Views => false,
         };
         if format == Format::Tar && is_shard {
             self.add_shard(&pictures, gatherer)?;
         } else {
-            self.add_folders(&pictures, in_own_folder, gatherer)?;
+            self.add_folders(&pictures, &hung, gatherer)?;
         }
         gatherer.end()?;
         let Some(why) = &index.broken else { return Ok(()) };
@@ -115,19 +119,23 @@ impl Archive<'_> {
         false
     }
 
-    fn add_folders(
-        &self,
-        pictures: &[&Entry],
-        in_own_folder: bool,
-        gatherer: &mut Gatherer<'_>,
-    ) -> Result<()> {
-        let hung = if in_own_folder { self.above.to_owned() } else { child(self.above, self.stem) };
+    /// Whether the views all lie below the archive's own name; where there are none, the pictures. A file
+    /// that somebody put beside that folder says nothing.
+    fn is_in_own_folder(&self, pictures: &[&Entry], rule: &Rule) -> bool {
+        let own_folder = format!("{}/", self.stem);
+        let is_view = |path: &str| rule.takes(path.rsplit_once('/').map_or(path, |(_, name)| name));
+        let has_views = pictures.iter().any(|picture| is_view(&picture.name));
+        let mut telling = pictures.iter().filter(|picture| !has_views || is_view(&picture.name));
+        telling.all(|picture| picture.name.starts_with(&own_folder))
+    }
+
+    fn add_folders(&self, pictures: &[&Entry], hung: &str, gatherer: &mut Gatherer<'_>) -> Result<()> {
         let mut folders: BTreeMap<&str, Vec<Picture>> = BTreeMap::new();
         for member in pictures {
             let (folder, name) = member.name.rsplit_once('/').unwrap_or(("", &member.name));
             folders.entry(folder).or_default().push(self.picture(member, name));
         }
-        let mount = Mount { folder: &hung, real: self.real };
+        let mount = Mount { folder: hung, real: self.real };
         folders
             .into_iter()
             .try_for_each(|(folder, mut pictures)| gatherer.folder(mount, folder, &mut pictures))

@@ -12,6 +12,7 @@ use tokenizers::models::unigram::Unigram;
 use super::charsmap::Charsmap;
 use super::protobuf::{Field, fields};
 use crate::error::{Context, Error, Result};
+use crate::model::checkpoint::refuse_special;
 
 /// Stands for a space within pieces.
 pub const SPACE: char = '\u{2581}';
@@ -39,6 +40,7 @@ impl SentencePiece {
     /// # Errors
     /// A file that is missing, broken, or of another kind of model than unigram.
     pub fn from_spiece(path: &Path) -> Result<Self> {
+        refuse_special(path)?;
         let bytes = std::fs::read(path).context(|| path.display())?;
         let content =
             parse_spiece(&bytes).map_err(|what| Error::new(format!("{}: {what}", path.display())))?;
@@ -218,4 +220,18 @@ fn find_charsmap(normaliser: &Value) -> Option<&str> {
         return normaliser.get("precompiled_charsmap")?.as_str();
     }
     normaliser.get("normalizers")?.as_array()?.iter().find_map(find_charsmap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("spiece.model");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = SentencePiece::from_spiece(&pipe).err().unwrap().message;
+        assert!(error.ends_with("spiece.model is no plain file"), "{error}");
+    }
 }
