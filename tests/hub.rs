@@ -82,11 +82,12 @@ fn a_model_is_fetched_once_and_used_by_name_without_the_hub() {
     drop(server);
     let gone = fetch_from(&dir, &endpoint, REPO).run().exits(Exit::Failure);
     gone.says("cannot reach the hub").says("the cache has the model").says("login node");
-    for offline in [
-        fetch_from(&dir, &endpoint, &format!("{REPO}@{COMMIT}")),
-        fetch_from(&dir, &endpoint, REPO).env("HF_HUB_OFFLINE", "1"),
+    for (offline, why) in [
+        (fetch_from(&dir, &endpoint, &format!("{REPO}@{COMMIT}")), "cannot reach the hub"),
+        (fetch_from(&dir, &endpoint, REPO).env("HF_HUB_OFFLINE", "1"), "HF_HUB_OFFLINE is set"),
     ] {
-        assert_eq!(offline.run().exits(Exit::Success).stdout, fetched.stdout);
+        let offline = offline.run().exits(Exit::Success).says(why).says("not checked whether the hub has");
+        assert_eq!(offline.stdout, fetched.stdout);
     }
 
     embed(&dir, REPO).ranks(2).env("HF_ENDPOINT", endpoint).run().exits(Exit::Success);
@@ -128,6 +129,32 @@ fn revisions_are_those_of_the_hub() {
             .exits(Exit::Success);
     }
     assert_eq!(server.sent("model.safetensors"), sample()["model.safetensors"].len() as u64);
+}
+
+/// As Python's AutoModel leaves it, which asks for no more.
+#[test]
+fn what_python_left_out_of_a_commit_is_fetched() {
+    let (dir, files) = (Dir::new(), sample());
+    let server = Server::new(files.clone(), |_| Fault::None);
+    let name = format!("{REPO}@{COMMIT}");
+    fetch_from(&dir, &server.endpoint(), &name).run().exits(Exit::Success);
+    let preprocessor = snapshot(&dir).join("preprocessor_config.json");
+    fs::remove_file(fs::canonicalize(&preprocessor).unwrap()).unwrap();
+    fs::remove_file(&preprocessor).unwrap();
+    let gone = fetch_from(&dir, &server.endpoint(), &name).env("HF_HUB_OFFLINE", "1").run();
+    gone.exits(Exit::Success).says("such as preprocessor_config.json");
+    assert!(!preprocessor.exists());
+    fetch_from(&dir, &server.endpoint(), &name).run().exits(Exit::Success).says("there already");
+    assert_eq!(fs::read(&preprocessor).unwrap(), files["preprocessor_config.json"]);
+    assert_eq!(server.sent("model.safetensors"), files["model.safetensors"].len() as u64);
+    fetch_from(&dir, &server.endpoint(), &name).run().exits(Exit::Success).says("in the cache already");
+    // A hub that refuses has been reached; one that is down has not.
+    for (status, exit, told) in
+        [(401, Exit::Failure, "the cache has the model"), (503, Exit::Success, "not checked")]
+    {
+        let server = Server::new(files.clone(), move |_| Fault::Status(status, "Retry-After: 0\r\n"));
+        fetch_from(&dir, &server.endpoint(), &name).run().exits(exit).says(told);
+    }
 }
 
 #[test]

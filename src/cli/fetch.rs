@@ -8,7 +8,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::out::{bytes, count, note, to_stdout};
 use crate::error::{Error, Exit, Result};
-use crate::hub::{self, Cache, Fetch, Hub, ModelFolder, ModelName};
+use crate::hub::{self, Cache, Failure, Fetch, Hub, ModelFolder, ModelName};
 use crate::store::Space;
 
 /// Time between two plain lines of progress.
@@ -50,11 +50,10 @@ pub fn run(args: &FetchArgs) -> Result<Exit> {
     let name: ModelName = args.model.parse()?;
     let cache = Cache::of_user()?;
     let cached = hub::find_complete(&cache.model(&name), &name);
-    if let Some(folder) = cached.as_ref().filter(|_| name.commit().is_some() || hub::is_offline()) {
-        note(format_args!("{name} is in the cache already"));
-        return tell(&name, folder);
-    }
     if hub::is_offline() {
+        if let Some(folder) = &cached {
+            return tell_unchecked("HF_HUB_OFFLINE is set", &name, folder);
+        }
         return Err(Error::new(format!(
             "{name} is not complete in the cache ({})",
             cache.folder().display()
@@ -62,7 +61,10 @@ pub fn run(args: &FetchArgs) -> Result<Exit> {
         .hint("HF_HUB_OFFLINE forbids to fetch it: unset it, or copy the model into the cache"));
     }
     let hub = Hub::of_user()?;
-    let fetch = Fetch::new(&hub, &cache, &name).map_err(|error| with_cached(error, cached.as_ref()))?;
+    let fetch = match Fetch::new(&hub, &cache, &name) {
+        Ok(fetch) => fetch,
+        Err(failure) => return without_hub(failure, &name, cached.as_ref()),
+    };
     let left = fetch.size() - fetch.there();
     if left > 0 {
         announce(&fetch, &hub, &cache, &name);
@@ -88,12 +90,28 @@ fn tell(name: &ModelName, folder: &ModelFolder) -> Result<Exit> {
     })
 }
 
-/// Whoever cannot reach the hub may not need it.
-fn with_cached(error: Error, cached: Option<&ModelFolder>) -> Error {
-    let Some(commit) = cached.and_then(|folder| folder.commit.as_ref()) else { return error };
+/// Whoever cannot reach the hub may not need it: a commit that the cache has is what it was.
+fn without_hub(failure: Failure, name: &ModelName, cached: Option<&ModelFolder>) -> Result<Exit> {
+    let is_refusal = matches!(failure, Failure::Final(_));
+    let error = failure.error();
+    let Some(folder) = cached else { return Err(error) };
+    if name.commit().is_some() && !is_refusal {
+        return tell_unchecked(&error.message, name, folder);
+    }
+    let Some(commit) = &folder.commit else { return Err(error) };
     let message =
         format!("{}; the cache has the model as of commit {commit}, which --model finds", error.message);
-    Error { message, ..error }
+    Err(Error { message, ..error })
+}
+
+/// The model as the cache has it, where the hub was not asked: Python fetches only what it needs itself.
+fn tell_unchecked(why: &str, name: &ModelName, folder: &ModelFolder) -> Result<Exit> {
+    let newer = if name.commit().is_some() { "" } else { ", or a newer commit" };
+    note(format_args!(
+        "{why}; {name} is in the cache already, as it is: not checked whether the hub has files that are \
+         missing here, such as preprocessor_config.json{newer}"
+    ));
+    tell(name, folder)
 }
 
 fn announce(fetch: &Fetch<'_>, hub: &Hub, cache: &Cache, name: &ModelName) {

@@ -16,16 +16,42 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub type Attempt<T> = Result<T, Failure>;
 
 /// Why a request failed.
+#[derive(Clone, Debug)]
 pub enum Failure {
     /// It would fail again.
     Final(Error),
     /// It may pass, by waiting `after` if the server says so.
     Passing { error: Error, after: Option<Duration> },
+    /// Nobody is there; to try again would take longer than people wait.
+    Unreachable(Error),
 }
 
 impl Failure {
     pub fn passing(message: String) -> Self {
         Self::Passing { error: Error::new(message), after: None }
+    }
+
+    /// What failed.
+    pub fn error(self) -> Error {
+        let (Self::Final(error) | Self::Passing { error, .. } | Self::Unreachable(error)) = self;
+        error
+    }
+
+    /// The same failure with another error.
+    #[must_use]
+    pub fn map(self, other: impl FnOnce(Error) -> Error) -> Self {
+        match self {
+            Self::Final(error) => Self::Final(other(error)),
+            Self::Passing { error, after } => Self::Passing { error: other(error), after },
+            Self::Unreachable(error) => Self::Unreachable(other(error)),
+        }
+    }
+}
+
+/// What is wrong here, and not with the hub.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
     }
 }
 

@@ -105,27 +105,27 @@ impl Hub {
     ///
     /// # Errors
     /// The hub cannot be reached, or has no such model or revision, or not for this user.
-    pub fn revision(&self, name: &ModelName) -> Result<Revision> {
+    pub fn revision(&self, name: &ModelName) -> Attempt<Revision> {
         let revision = utf8_percent_encode(&name.revision, &QUOTED);
         let url = format!("{}/api/models/{}/revision/{revision}", self.endpoint, name.repo);
         let answered = ask(|| {
             let response = self.follow(&Method::GET, &url, 0, Some(FIRST_ANSWER_MAX));
-            let mut response = response.map_err(|error| Failure::Final(self.unreachable(name, &error)))?;
+            let mut response = response.map_err(|error| self.unreachable(name, &error))?;
             self.check(name, None, &response)?;
-            response.body_mut().read_to_vec().map_err(|error| Failure::Final(self.unreachable(name, &error)))
+            response.body_mut().read_to_vec().map_err(|error| self.unreachable(name, &error))
         });
         let found: Revision = serde_json::from_slice(&answered?).context(|| format!("what {url} says"))?;
         if is_commit(&found.commit) {
             return Ok(found);
         }
-        Err(Error::new(format!("{url} names no commit, but '{}'", found.commit)))
+        Err(Error::new(format!("{url} names no commit, but '{}'", found.commit)).into())
     }
 
     /// What a file of a commit is.
     ///
     /// # Errors
     /// The hub cannot be reached, refuses, or does not say.
-    pub fn file_info(&self, name: &ModelName, commit: &str, file: &str) -> Result<FileInfo> {
+    pub fn file_info(&self, name: &ModelName, commit: &str, file: &str) -> Attempt<FileInfo> {
         let url = self.file_url(name, commit, file);
         let answered = ask(|| {
             let response = self.head(&url).map_err(|error| answer::lost(file, &error))?;
@@ -134,14 +134,15 @@ impl Hub {
             }
             Ok(response)
         });
-        let answered = answered.map_err(|error| self.network_hint(name, error))?;
+        let answered = answered.map_err(|failure| failure.map(|error| self.network_hint(name, error)))?;
         let header = |name: &str| answered.headers().get(name).and_then(|value| value.to_str().ok());
         let etag = header("x-linked-etag").or_else(|| header(ETAG.as_str())).and_then(answer::blob_name);
         let size = header("x-linked-size").or_else(|| header(CONTENT_LENGTH.as_str()));
         match (etag, size.and_then(|size| size.parse().ok())) {
             (Some(etag), Some(size)) => Ok(FileInfo { etag, size }),
             _ => Err(Error::new(format!("{url}: the hub says neither digest nor size of it"))
-                .hint("is HF_ENDPOINT a mirror of the Hugging Face hub?")),
+                .hint("is HF_ENDPOINT a mirror of the Hugging Face hub?")
+                .into()),
         }
     }
 
@@ -232,9 +233,10 @@ impl Hub {
         Err(asked.refusal(response))
     }
 
-    fn unreachable(&self, name: &ModelName, error: &ureq::Error) -> Error {
+    fn unreachable(&self, name: &ModelName, error: &ureq::Error) -> Failure {
         let why = answer::why(error);
-        Error::new(format!("cannot reach the hub at {}: {why}", self.endpoint)).hint(self.hint(name))
+        let message = format!("cannot reach the hub at {}: {why}", self.endpoint);
+        Failure::Unreachable(Error::new(message).hint(self.hint(name)))
     }
 
     fn hint(&self, name: &ModelName) -> String {
@@ -249,7 +251,7 @@ impl Hub {
 }
 
 /// Asks until there is an answer, a few times.
-fn ask<T>(question: impl Fn() -> Attempt<T>) -> Result<T> {
+fn ask<T>(question: impl Fn() -> Attempt<T>) -> Attempt<T> {
     let mut pauses = PAUSES.iter();
     loop {
         match (question(), pauses.next()) {
@@ -259,7 +261,7 @@ fn ask<T>(question: impl Fn() -> Attempt<T>) -> Result<T> {
                 tracing::info!("{error}; trying again in {:.1} s", pause.as_secs_f64());
                 std::thread::sleep(pause);
             }
-            (Err(Failure::Passing { error, .. } | Failure::Final(error)), _) => return Err(error),
+            (Err(failure), _) => return Err(failure),
         }
     }
 }

@@ -122,7 +122,9 @@ impl Shared<'_> {
                 }
             };
             let (error, after) = match failure {
-                Failure::Final(error) => return Err(self.hub.network_hint(self.name, error)),
+                Failure::Final(error) | Failure::Unreachable(error) => {
+                    return Err(self.hub.network_hint(self.name, error));
+                }
                 Failure::Passing { error, after } => (error, after),
             };
             tries = if partial.at > before { 1 } else { tries + 1 };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
+use super::answer::Attempt;
 use super::cache::{Cache, ModelCache};
 use super::client::{Hub, Revision};
 use super::download::{ModelFile, Shared};
@@ -39,13 +40,14 @@ impl<'a> Fetch<'a> {
     ///
     /// # Errors
     /// The hub cannot be reached, or has no such model for this user; a model without safetensors.
-    pub fn new(hub: &'a Hub, cache: &Cache, name: &ModelName) -> Result<Self> {
+    pub fn new(hub: &'a Hub, cache: &Cache, name: &ModelName) -> Attempt<Self> {
         let revision = hub.revision(name)?;
         if !revision.has(checkpoint::CONFIG) {
             return Err(Error::new(format!(
                 "{name} is no model of transformers: it has no {}",
                 checkpoint::CONFIG
-            )));
+            ))
+            .into());
         }
         let commit = revision.commit.clone();
         let mut fetch = Self { hub, model: cache.model(name), name: name.clone(), commit, files: Vec::new() };
@@ -56,7 +58,8 @@ impl<'a> Fetch<'a> {
             return Err(Error::new(format!(
                 "{name}: {} names {absent}, which is not there",
                 checkpoint::INDEX
-            )));
+            ))
+            .into());
         }
         fetch.add(weights)?;
         Ok(fetch)
@@ -114,7 +117,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// The names of the weight files, for which their index is fetched.
-    fn weights(&mut self, revision: &Revision) -> Result<Vec<String>> {
+    fn weights(&mut self, revision: &Revision) -> Attempt<Vec<String>> {
         if revision.has(checkpoint::WEIGHTS) {
             return Ok(vec![checkpoint::WEIGHTS.to_owned()]);
         }
@@ -129,7 +132,8 @@ impl<'a> Fetch<'a> {
                 "weights in the pickle format are not read, because they can run code; many models have a \
                  revision with safetensors: try NAME@refs/pr/1, or convert a copy with transformers' \
                  save_pretrained",
-            ));
+            )
+            .into());
         }
         self.add(vec![checkpoint::INDEX.to_owned()])?;
         let index: Vec<_> = self.files.iter().filter(|file| file.name == checkpoint::INDEX).collect();
@@ -137,11 +141,11 @@ impl<'a> Fetch<'a> {
         for index in self.files.iter_mut().filter(|file| file.name == checkpoint::INDEX) {
             index.there = index.size();
         }
-        checkpoint::weight_files(&self.model.snapshot(&self.commit))
+        Ok(checkpoint::weight_files(&self.model.snapshot(&self.commit))?)
     }
 
     /// Asks what these files are.
-    fn add(&mut self, names: Vec<String>) -> Result<()> {
+    fn add(&mut self, names: Vec<String>) -> Attempt<()> {
         for name in names {
             let info = self.hub.file_info(&self.name, &self.commit, &name)?;
             self.files.push(ModelFile::new(name, info, &self.model, &self.commit));

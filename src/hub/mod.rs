@@ -14,6 +14,7 @@ mod folder;
 mod lock;
 mod name;
 
+pub use answer::Failure;
 pub use cache::Cache;
 pub use client::Hub;
 pub use fetch::{Fetch, is_offline};
