@@ -187,7 +187,7 @@ fn a_single_shard_is_sealed_without_compression_and_a_seal_that_is_killed_begins
     let dir = Dir::new();
     task(&dir, "1/1").run().exits(Exit::Success);
     let none = || seal(&dir).args("--compression none");
-    let killed = none().fault("FAULT=kill PATH=.tmp AFTER_CALLS=9").run();
+    let killed = none().fault("FAULT=kill PATH=.tmp AFTER_CALLS=4").run();
     assert!(killed.stderr.contains("shim: rank 0: kill") && !text_of(&dir).exists(), "{killed}");
     none().ranks(2).run().exits(Exit::Success).prints("from 1 shards");
     let whole = Dir::new();
