@@ -116,7 +116,9 @@ image: ## a container image, with docker, podman or buildah
 	    --build-arg COMMIT="$$(git describe --always --abbrev=12 --exclude='*' --dirty || echo unknown)" $(IMAGE_FLAGS) .
 
 fmt_command := cargo fmt --check
-clippy_command := cargo clippy --release --all-targets -- -D warnings
+# All of it, and the reader alone, which lacks what the engine uses.
+clippy_command := cargo clippy --release --all-targets -- -D warnings && \
+    cargo clippy --release --no-default-features --lib --bin hyperslab -- -D warnings
 
 # $(call component,SUBCOMMAND,COMPONENT): runs cargo's subcommand, adding the component where rustup can.
 define component

@@ -257,12 +257,13 @@ fn with_access(access: Access) -> hdf5::FileBuilder {
 /// here that all read the same together, HDF5 1.14 takes at its word also for the places of chunks. Ranks that read
 /// different datasets then get each other's, and one that reads nothing keeps the others waiting.
 fn for_reading(access: Access) -> hdf5::FileBuilder {
-    let mut builder = hdf5::File::with_options();
-    #[cfg(feature = "engine")]
-    if let Access::Together(comm) = access {
-        builder.with_fapl(|plist| plist.mpio(comm.0, None));
+    match access {
+        Access::Alone => hdf5::File::with_options(),
+        #[cfg(feature = "engine")]
+        Access::Together(comm) => {
+            let mut builder = hdf5::File::with_options();
+            builder.with_fapl(|plist| plist.mpio(comm.0, None));
+            builder
+        }
     }
-    #[cfg(not(feature = "engine"))]
-    let Access::Alone = access;
-    builder
 }
