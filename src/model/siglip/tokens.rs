@@ -77,8 +77,9 @@ impl Tokens {
         let section = Section::new(&config_path, "", config.as_ref());
         let class = section.text("tokenizer_class", class)?.trim_end_matches("Fast");
         let files = Files { names, section, class, length, vocabulary };
+        let is_siglip = class == SIGLIP_CLASS || class.is_empty();
         let spiece = dir.join(checkpoint::SPIECE);
-        if (class == SIGLIP_CLASS || class.is_empty()) && spiece.exists() {
+        if is_siglip && spiece.exists() {
             return files.siglip(SentencePiece::from_spiece(&spiece)?);
         }
         let path = dir.join(checkpoint::TOKENIZER);
@@ -87,9 +88,7 @@ impl Tokens {
                 .hint("captions need the model's tokenizer: copy tokenizer.json and tokenizer_config.json")
         })?;
         match model_type(&json) {
-            Some(UNIGRAM) if class == SIGLIP_CLASS || class.is_empty() => {
-                files.siglip(SentencePiece::from_json(&path, &json)?)
-            }
+            Some(UNIGRAM) if is_siglip => files.siglip(SentencePiece::from_json(&path, &json)?),
             Some(UNIGRAM) if GENERIC_CLASSES.contains(&class) => files.hub(&path, &json),
             Some("BPE") if class != SIGLIP_CLASS => files.hub(&path, &json),
             kind => Err(Error::new(format!(
@@ -97,7 +96,8 @@ impl Tokens {
                  or SigLIP 2 (BPE, GemmaTokenizer)",
                 path.display(),
                 kind.unwrap_or("nameless")
-            ))),
+            ))
+            .hint("copy the tokenizer files of the checkpoint, tokenizer_config.json included")),
         }
     }
 
